@@ -14,6 +14,10 @@ const BUSY_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
 /// The version of the tables below; another one is refused.
 const FORMAT: i64 = 1;
 
+/// Only the newest position within so many bytes of a source is kept: a tail commits every second,
+/// and a copy that was cut short is still known up to its last multiple of this.
+const POSITIONS_BYTES_MIN: i64 = 16 << 20;
+
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parts (
@@ -316,6 +320,14 @@ impl Catalog {
             for (source, boundary) in &commit.positions {
                 tx.prepare_cached("INSERT OR IGNORE INTO positions VALUES (?1, ?2, ?3)")?
                     .execute(params![source, signed(boundary.end), boundary.digest])?;
+                tx.prepare_cached(
+                    "DELETE FROM positions WHERE source = ?1 AND end < ?2 AND end / ?3 = ?2 / ?3",
+                )?
+                .execute(params![
+                    source,
+                    signed(boundary.end),
+                    POSITIONS_BYTES_MIN
+                ])?;
             }
             super::outbox::insert(&tx, &commit.findings, commit.now)?;
             for (cluster, reason, lines) in &commit.marked {

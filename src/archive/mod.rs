@@ -1,1 +1,15 @@
-//! (see the following commits)
+//! Events and bytes -> parts -> segments: what is kept, where it lies, and when it may go.
+//!
+//! One rule: a file counts only once the catalog names it. A file that the catalog does not
+//! name is the left-over of a crash, and [`recover`] removes it.
+
+pub mod catalog;
+pub mod columns;
+pub mod outbox;
+pub mod part;
+pub mod read;
+pub mod recover;
+pub mod retain;
+pub mod schema;
+pub mod segment;
+pub mod skeleton;

@@ -1,0 +1,521 @@
+//! The index of an archive: which parts and segments there are, how far each source is
+//! kept, and what was found. SQLite, WAL, `synchronous=FULL`.
+//!
+//! One rule: a [`Commit`] is one transaction. What it names is durable before it begins,
+//! and counts once it has ended.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+/// How long one writer waits for another before it gives up.
+const BUSY_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// The version of the tables below; another one is refused.
+const FORMAT: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parts (
+  id TEXT PRIMARY KEY, cluster TEXT NOT NULL, date TEXT NOT NULL, rows INTEGER NOT NULL,
+  bytes_in INTEGER NOT NULL, bytes_stored INTEGER NOT NULL, seq_first INTEGER NOT NULL, seq_last INTEGER NOT NULL,
+  time_first INTEGER, time_last INTEGER, created INTEGER NOT NULL, sha256 TEXT NOT NULL, leaves BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS segments (
+  id TEXT PRIMARY KEY, cluster TEXT NOT NULL, date TEXT NOT NULL, rows INTEGER NOT NULL,
+  bytes_in INTEGER NOT NULL, bytes_stored INTEGER NOT NULL, seq_first INTEGER NOT NULL, seq_last INTEGER NOT NULL,
+  time_first INTEGER, time_last INTEGER, sealed INTEGER NOT NULL, sha256 TEXT NOT NULL, event_root TEXT NOT NULL,
+  manifest TEXT NOT NULL, ledger_index INTEGER NOT NULL, retain_until INTEGER NOT NULL, expired INTEGER
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS segments_by_time ON segments (time_first, time_last);
+CREATE TABLE IF NOT EXISTS merged (part TEXT PRIMARY KEY, segment TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sources (
+  id INTEGER PRIMARY KEY, cluster TEXT NOT NULL, first_line TEXT NOT NULL, name TEXT NOT NULL, seen INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS sources_by_line ON sources (cluster, first_line);
+CREATE TABLE IF NOT EXISTS positions (
+  source INTEGER NOT NULL REFERENCES sources(id), end INTEGER NOT NULL, digest TEXT NOT NULL,
+  PRIMARY KEY (source, end)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS findings (
+  id TEXT PRIMARY KEY, rule TEXT NOT NULL, title TEXT NOT NULL, level TEXT NOT NULL, cluster TEXT NOT NULL,
+  time TEXT, created INTEGER NOT NULL, body TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS outbox (
+  id TEXT PRIMARY KEY, sink TEXT NOT NULL, finding TEXT NOT NULL REFERENCES findings(id), created INTEGER NOT NULL,
+  state TEXT NOT NULL DEFAULT 'pending', attempts INTEGER NOT NULL DEFAULT 0, due INTEGER NOT NULL, error TEXT
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (sink, due) WHERE state = 'pending';
+CREATE TABLE IF NOT EXISTS marked (
+  cluster TEXT NOT NULL, reason TEXT NOT NULL, lines INTEGER NOT NULL, PRIMARY KEY (cluster, reason)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ledger (leaf_index INTEGER PRIMARY KEY, kind TEXT NOT NULL, entry TEXT NOT NULL, leaf TEXT NOT NULL);
+";
+
+/// Why the catalog could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// SQLite refused; the archive's disk or file is the cause.
+    #[error("the catalog {path} could not be {doing}")]
+    Sqlite {
+        /// What was being done, as a participle.
+        doing: &'static str,
+        /// The catalog's file.
+        path: PathBuf,
+        /// SQLite's own words.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// There is no archive at that place.
+    #[error(
+        "{0} is no archive: it has no catalog.sqlite (`kustos ingest --archive DIR FILE` makes one)"
+    )]
+    Missing(PathBuf),
+    /// A newer kustos wrote it.
+    #[error("the catalog {path} has format {found}; this version reads format {FORMAT}")]
+    Format {
+        /// The catalog's file.
+        path: PathBuf,
+        /// The format it says it has.
+        found: String,
+    },
+}
+
+/// A Parquet file of events: a part, or a segment when it is sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// The file's name without its ending.
+    pub id: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The cluster its events are of.
+    pub cluster: String,
+    /// The UTC date of its events, `2006-01-02`.
+    pub date: String,
+    /// How many events it holds.
+    pub rows: u64,
+    /// How many bytes of lines they were.
+    pub bytes_in: u64,
+    /// How many bytes the file has.
+    pub bytes_stored: u64,
+    /// The first event's place in the archive.
+    pub seq_first: i64,
+    /// The last event's place in the archive.
+    pub seq_last: i64,
+    /// The earliest stage time, µs; `None` when no event has one.
+    pub time_first: Option<i64>,
+    /// The latest stage time, µs; `None` when no event has one.
+    pub time_last: Option<i64>,
+    /// When it was written, µs.
+    pub created: i64,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+}
+
+/// A sealed file and what the ledger says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentRow {
+    /// The file.
+    pub file: StoredFile,
+    /// Merkle root over its events' leaves in `seq` order, hex.
+    pub event_root: String,
+    /// The manifest whose hash is the ledger's leaf.
+    pub manifest: String,
+    /// The leaf's place in the ledger.
+    pub ledger_index: u64,
+    /// Not to be removed before this time, µs.
+    pub retain_until: i64,
+    /// When it was removed, if it was.
+    pub expired: Option<i64>,
+}
+
+/// Which files a question can concern. The default concerns all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Only events at or after this stage time, µs.
+    pub since: Option<i64>,
+    /// Only events before this stage time, µs.
+    pub until: Option<i64>,
+    /// Only this cluster.
+    pub cluster: Option<String>,
+}
+
+/// How far a source is kept: the digest chains the leaves of all lines up to `end`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boundary {
+    /// Offset after the last kept byte, in the uncompressed stream.
+    pub end: u64,
+    /// Hex digest of everything before it.
+    pub digest: String,
+}
+
+/// A stream of lines the archive has seen: one file under all its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceRow {
+    /// The catalog's number for it.
+    pub id: i64,
+    /// Everything kept of it, oldest first.
+    pub boundaries: Vec<Boundary>,
+}
+
+/// A finding as the catalog keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindingRow {
+    /// Hash of the rule and the event: the same after every replay.
+    pub id: String,
+    /// The rule's id.
+    pub rule: String,
+    /// The rule's title.
+    pub title: String,
+    /// The rule's level.
+    pub level: String,
+    /// The event's cluster.
+    pub cluster: String,
+    /// The event's stage time, RFC 3339.
+    pub time: Option<String>,
+    /// The finding as `kustos detect` prints it.
+    pub body: String,
+    /// The sinks it is to be sent to.
+    pub sinks: Vec<String>,
+}
+
+/// What one transaction records.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// Parts that are synced on disk, with their events' leaves.
+    pub parts: Vec<(StoredFile, Vec<u8>)>,
+    /// How far each source is now kept.
+    pub positions: Vec<(i64, Boundary)>,
+    /// What was found.
+    pub findings: Vec<FindingRow>,
+    /// Marked lines by cluster and reason.
+    pub marked: Vec<(String, &'static str, u64)>,
+    /// The next event's place.
+    pub next_seq: i64,
+    /// The time of the commit, µs.
+    pub now: i64,
+}
+
+/// An open catalog. One per thread: SQLite orders the writers.
+#[derive(Debug)]
+pub struct Catalog {
+    pub(super) conn: Connection,
+    dir: PathBuf,
+}
+
+impl Catalog {
+    /// Opens the catalog of the archive at `dir`, and makes both if there is none.
+    ///
+    /// # Errors
+    /// When SQLite refuses, or the format is unknown.
+    pub fn create(dir: &Path) -> Result<Catalog, CatalogError> {
+        let path = dir.join("catalog.sqlite");
+        let failed = |source| CatalogError::Sqlite { doing: "made", path: path.clone(), source };
+        let conn = Connection::open(&path).map_err(failed)?;
+        conn.busy_timeout(BUSY_WAIT).map_err(failed)?;
+        conn.execute_batch(
+            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
+        )
+        .map_err(failed)?;
+        conn.execute_batch(TABLES).map_err(failed)?;
+        conn.execute(
+            "INSERT OR IGNORE INTO meta VALUES ('format', ?1)",
+            params![FORMAT.to_string()],
+        )
+        .map_err(failed)?;
+        let catalog = Catalog { conn, dir: dir.to_owned() };
+        catalog.check_format()?;
+        Ok(catalog)
+    }
+
+    /// Opens the catalog of an archive that is there.
+    ///
+    /// # Errors
+    /// When there is none, SQLite refuses, or the format is unknown.
+    pub fn open(dir: &Path) -> Result<Catalog, CatalogError> {
+        if !dir.join("catalog.sqlite").is_file() {
+            return Err(CatalogError::Missing(dir.to_owned()));
+        }
+        Catalog::create(dir)
+    }
+
+    /// The archive's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn failed(
+        &self,
+        doing: &'static str,
+    ) -> impl Fn(rusqlite::Error) -> CatalogError + use<> {
+        let path = self.dir.join("catalog.sqlite");
+        move |source| CatalogError::Sqlite { doing, path: path.clone(), source }
+    }
+
+    fn check_format(&self) -> Result<(), CatalogError> {
+        let found = self.meta("format")?.unwrap_or_default();
+        if found == FORMAT.to_string() {
+            return Ok(());
+        }
+        Err(CatalogError::Format { path: self.dir.join("catalog.sqlite"), found })
+    }
+
+    /// A named value.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn meta(&self, key: &str) -> Result<Option<String>, CatalogError> {
+        self.conn
+            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+            .optional()
+            .map_err(self.failed("read"))
+    }
+
+    /// Sets a named value.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn set_meta(&self, key: &str, value: &str) -> Result<(), CatalogError> {
+        self.conn
+            .execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [key, value])
+            .map(drop)
+            .map_err(self.failed("written"))
+    }
+
+    /// The place the next event gets.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn next_seq(&self) -> Result<i64, CatalogError> {
+        Ok(self.meta("next_seq")?.and_then(|it| it.parse().ok()).unwrap_or(0))
+    }
+
+    /// Records a commit, whole or not at all.
+    ///
+    /// # Errors
+    /// When SQLite refuses; then nothing is recorded.
+    pub fn commit(&mut self, commit: &Commit) -> Result<(), CatalogError> {
+        let failed = self.failed("written");
+        let mut write = || -> Result<(), rusqlite::Error> {
+            let tx =
+                self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            for (file, leaves) in &commit.parts {
+                insert_part(&tx, file, leaves)?;
+            }
+            for (source, boundary) in &commit.positions {
+                tx.prepare_cached("INSERT OR IGNORE INTO positions VALUES (?1, ?2, ?3)")?
+                    .execute(params![source, signed(boundary.end), boundary.digest])?;
+            }
+            super::outbox::insert(&tx, &commit.findings, commit.now)?;
+            for (cluster, reason, lines) in &commit.marked {
+                tx.prepare_cached(
+                    "INSERT INTO marked VALUES (?1, ?2, ?3)
+                     ON CONFLICT DO UPDATE SET lines = lines + excluded.lines",
+                )?
+                .execute(params![cluster, reason, signed(*lines)])?;
+            }
+            tx.prepare_cached("INSERT OR REPLACE INTO meta VALUES ('next_seq', ?1)")?
+                .execute([commit.next_seq.to_string()])?;
+            tx.commit()
+        };
+        write().map_err(failed)
+    }
+
+    /// The source of that cluster whose first line has that hash, one row for each that differs later.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn sources(&self, cluster: &str, first_line: &str) -> Result<Vec<SourceRow>, CatalogError> {
+        let read = || -> Result<Vec<SourceRow>, rusqlite::Error> {
+            let mut ids = self.conn.prepare(
+                "SELECT id FROM sources WHERE cluster = ?1 AND first_line = ?2 ORDER BY id",
+            )?;
+            let mut ends = self
+                .conn
+                .prepare("SELECT end, digest FROM positions WHERE source = ?1 ORDER BY end")?;
+            let ids: Vec<i64> = ids
+                .query_map([cluster, first_line], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            ids.into_iter()
+                .map(|id| {
+                    let boundaries = ends
+                        .query_map([id], |row| {
+                            Ok(Boundary { end: unsigned(row.get(0)?), digest: row.get(1)? })
+                        })?
+                        .collect::<Result<_, _>>()?;
+                    Ok(SourceRow { id, boundaries })
+                })
+                .collect()
+        };
+        read().map_err(self.failed("read"))
+    }
+
+    /// Makes a source known, and gives its number.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn add_source(
+        &self,
+        cluster: &str,
+        first_line: &str,
+        name: &str,
+        now: i64,
+    ) -> Result<i64, CatalogError> {
+        self.conn
+            .execute(
+                "INSERT INTO sources (cluster, first_line, name, seen) VALUES (?1, ?2, ?3, ?4)",
+                params![cluster, first_line, name, now],
+            )
+            .map_err(self.failed("written"))?;
+        Ok(self.conn.last_insert_rowid())
+    }
+
+    /// The parts that are not yet in a segment, in the order of their events.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn parts(&self) -> Result<Vec<StoredFile>, CatalogError> {
+        let sql = "SELECT id, cluster, date, rows, bytes_in, bytes_stored, seq_first, seq_last, time_first, time_last,
+                   created, sha256 FROM parts ORDER BY seq_first, id";
+        let read = || -> Result<Vec<StoredFile>, rusqlite::Error> {
+            self.conn.prepare(sql)?.query_map([], |row| part_row(&self.dir, row))?.collect()
+        };
+        read().map_err(self.failed("read"))
+    }
+
+    /// The leaves of a part's events, 32 bytes each, in the order of `seq`.
+    ///
+    /// # Errors
+    /// When SQLite refuses or there is no such part.
+    pub fn leaves(&self, part: &str) -> Result<Vec<u8>, CatalogError> {
+        self.conn
+            .query_row("SELECT leaves FROM parts WHERE id = ?1", [part], |row| row.get(0))
+            .map_err(self.failed("read"))
+    }
+
+    /// Every segment, also those that have expired, in the order of the ledger.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn segments(&self) -> Result<Vec<SegmentRow>, CatalogError> {
+        let sql = "SELECT id, cluster, date, rows, bytes_in, bytes_stored, seq_first, seq_last, time_first, time_last,
+                   sealed, sha256, event_root, manifest, ledger_index, retain_until, expired
+                   FROM segments ORDER BY ledger_index";
+        let read = || -> Result<Vec<SegmentRow>, rusqlite::Error> {
+            self.conn.prepare(sql)?.query_map([], |row| segment_row(&self.dir, row))?.collect()
+        };
+        read().map_err(self.failed("read"))
+    }
+
+    /// The files that can hold an event of that scope, newest events first.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn files(&self, scope: &Scope) -> Result<Vec<StoredFile>, CatalogError> {
+        // A file whose events have no time is in every scope of time: leaving it out would hide it.
+        let sql = "SELECT id, cluster, date, rows, bytes_in, bytes_stored, seq_first, seq_last, time_first, time_last,
+                   created, sha256, 0 AS is_segment FROM parts
+                   WHERE (?1 IS NULL OR time_last IS NULL OR time_last >= ?1)
+                     AND (?2 IS NULL OR time_first IS NULL OR time_first < ?2) AND (?3 IS NULL OR cluster = ?3)
+                   UNION ALL
+                   SELECT id, cluster, date, rows, bytes_in, bytes_stored, seq_first, seq_last, time_first, time_last,
+                   sealed, sha256, 1 FROM segments
+                   WHERE expired IS NULL AND (?1 IS NULL OR time_last IS NULL OR time_last >= ?1)
+                     AND (?2 IS NULL OR time_first IS NULL OR time_first < ?2) AND (?3 IS NULL OR cluster = ?3)
+                   ORDER BY 10 DESC, 7 DESC";
+        let read = || -> Result<Vec<StoredFile>, rusqlite::Error> {
+            self.conn
+                .prepare_cached(sql)?
+                .query_map(params![scope.since, scope.until, scope.cluster], |row| {
+                    let mut file = part_row(&self.dir, row)?;
+                    if row.get::<_, i64>(12)? == 1 {
+                        file.path =
+                            super::segment::path(&self.dir, &file.cluster, &file.date, &file.id);
+                    }
+                    Ok(file)
+                })?
+                .collect()
+        };
+        read().map_err(self.failed("read"))
+    }
+
+    /// Marked lines by cluster and reason.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn marked(&self) -> Result<Vec<(String, String, u64)>, CatalogError> {
+        let read = || -> Result<Vec<(String, String, u64)>, rusqlite::Error> {
+            self.conn
+                .prepare("SELECT cluster, reason, lines FROM marked ORDER BY cluster, reason")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, unsigned(row.get(2)?))))?
+                .collect()
+        };
+        read().map_err(self.failed("read"))
+    }
+}
+
+fn insert_part(
+    tx: &Transaction<'_>,
+    file: &StoredFile,
+    leaves: &[u8],
+) -> Result<(), rusqlite::Error> {
+    tx.prepare_cached("INSERT INTO parts VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)")?
+        .execute(params![
+            file.id,
+            file.cluster,
+            file.date,
+            signed(file.rows),
+            signed(file.bytes_in),
+            signed(file.bytes_stored),
+            file.seq_first,
+            file.seq_last,
+            file.time_first,
+            file.time_last,
+            file.created,
+            file.sha256,
+            leaves
+        ])
+        .map(drop)
+}
+
+fn part_row(dir: &Path, row: &rusqlite::Row<'_>) -> Result<StoredFile, rusqlite::Error> {
+    let id: String = row.get(0)?;
+    Ok(StoredFile {
+        path: super::part::path(dir, &id),
+        id,
+        cluster: row.get(1)?,
+        date: row.get(2)?,
+        rows: unsigned(row.get(3)?),
+        bytes_in: unsigned(row.get(4)?),
+        bytes_stored: unsigned(row.get(5)?),
+        seq_first: row.get(6)?,
+        seq_last: row.get(7)?,
+        time_first: row.get(8)?,
+        time_last: row.get(9)?,
+        created: row.get(10)?,
+        sha256: row.get(11)?,
+    })
+}
+
+fn segment_row(dir: &Path, row: &rusqlite::Row<'_>) -> Result<SegmentRow, rusqlite::Error> {
+    let mut file = part_row(dir, row)?;
+    file.path = super::segment::path(dir, &file.cluster, &file.date, &file.id);
+    Ok(SegmentRow {
+        file,
+        event_root: row.get(12)?,
+        manifest: row.get(13)?,
+        ledger_index: unsigned(row.get(14)?),
+        retain_until: row.get(15)?,
+        expired: row.get(16)?,
+    })
+}
+
+/// SQLite's integers are signed; no count here reaches 2^63.
+pub(super) fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The inverse of [`signed`].
+pub(super) fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or(0)
+}

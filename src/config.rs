@@ -496,3 +496,88 @@ impl JsonSchema for Rules {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = "archive: { dir: /var/lib/kustos }
+sources:
+  - { kind: file, cluster: prod-eu, path: /var/log/kubernetes/audit/audit.log }
+rules: [standard, /etc/kustos/rules]
+sinks:
+  - { kind: webhook, name: oncall, url_file: /etc/kustos/oncall-url, min_level: high }
+";
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("kustos.yaml")).map_err(|it| it.to_string())
+    }
+
+    #[test]
+    fn the_smallest_useful_file_is_read_and_its_defaults_are_filled_in() {
+        let config = parse(SMALLEST).unwrap();
+        assert_eq!(config.archive.keep, Period::days(2192));
+        assert_eq!(config.rules, [Rules::Standard, Rules::Path("/etc/kustos/rules".into())]);
+        assert_eq!(config.sinks.first().unwrap().name(), "oncall");
+        assert_eq!(config.http.listen.to_string(), "127.0.0.1:9477");
+        assert_eq!(parse("archive: {dir: a}").unwrap().rules, [Rules::Standard]);
+    }
+
+    #[test]
+    fn what_is_shown_reads_as_the_same_configuration() {
+        let config = parse(SMALLEST).unwrap();
+        assert_eq!(parse(&config.shown()).unwrap(), config);
+        assert!(config.shown().contains("keep: 2192d"), "{}", config.shown());
+    }
+
+    #[test]
+    fn a_mistake_is_refused_with_its_place() {
+        for (text, want) in [
+            (
+                "archive:\n  dir: a\n  kep: 6y\n",
+                r#"kustos.yaml, line 3, archive: unknown key "kep"; did you mean "keep"?"#,
+            ),
+            (
+                "archvie: {dir: a}",
+                r#"kustos.yaml, line 1: unknown key "archvie"; did you mean "archive"?"#,
+            ),
+            ("archive: {dir: a}\nzzz: 1", r#"kustos.yaml, line 2: unknown key "zzz""#),
+            ("", "kustos.yaml, line 1: missing field `archive`"),
+            (
+                "archive: {dir: a, part_age_max: 5}",
+                r#"kustos.yaml, line 1, archive.part_age_max: "5" is no span of time; write it like "15m""#,
+            ),
+            (
+                "archive: {dir: a, part_age_max: 2h}",
+                "kustos.yaml, archive.part_age_max: 2h is not within 10ms and 1m",
+            ),
+            (
+                "archive: {dir: a}\nsources: [{kind: kafka, brokers: [k]}]",
+                r#"kustos.yaml, sources[0].kind: source kind "kafka" is not in this version; it reads "file""#,
+            ),
+            (
+                "archive: {dir: a}\nsources: [{kind: file, cluster: a/b, path: p}]",
+                r#"kustos.yaml, sources[0].cluster: "a/b" is no name; use 1 to 63 of a-z, A-Z, 0-9, -, _ and ., not first a ."#,
+            ),
+            (
+                "archive: {dir: a}\nsinks: [{kind: x}, {kind: x}]",
+                r#"kustos.yaml, sinks[1]: there are two sinks "x"; give one a `name`"#,
+            ),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), want, "{text}");
+        }
+        assert!(parse("archive: [").unwrap_err().starts_with("kustos.yaml, line "));
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused() {
+        let long = format!("archive: {{dir: a}}\n#{}", "x".repeat(1 << 20));
+        assert_eq!(parse(&long).unwrap_err(), "kustos.yaml: the file is longer than 1MiB");
+    }
+
+    #[test]
+    fn a_guess_that_is_mostly_wrong_is_not_made() {
+        assert_eq!(nearest("lvl", &["level", "format"]).as_deref(), Some("level"));
+        assert_eq!(nearest("zzz", &["level", "format"]), None);
+    }
+}

@@ -54,19 +54,26 @@ impl Checkpoint {
     /// # Errors
     /// When the note has another form or is not signed by the key.
     pub fn open(note: &str, key: &VerifyingKey) -> Result<Checkpoint, NoteError> {
-        let (body, signatures) = note.split_once("\n\n").ok_or(NoteError::Form("no signature block"))?;
+        let (body, signatures) =
+            note.split_once("\n\n").ok_or(NoteError::Form("no signature block"))?;
         let mut lines = body.lines();
         let mut line = || lines.next().ok_or(NoteError::Form("too short"));
         let origin = line()?.to_owned();
         let size = line()?.parse().map_err(|_| NoteError::Form("the size is no number"))?;
-        let root = unbase64(line()?).and_then(|it| it.try_into().ok()).ok_or(NoteError::Form("the root is no hash"))?;
+        let root = unbase64(line()?)
+            .and_then(|it| it.try_into().ok())
+            .ok_or(NoteError::Form("the root is no hash"))?;
         let id = key_id(&origin, key);
         for signature in signatures.lines() {
-            let Some((name, blob)) = signature.strip_prefix("\u{2014} ").and_then(|it| it.split_once(' ')) else {
+            let Some((name, blob)) =
+                signature.strip_prefix("\u{2014} ").and_then(|it| it.split_once(' '))
+            else {
                 return Err(NoteError::Form("a line of the signature block is none"));
             };
             let blob = unbase64(blob).ok_or(NoteError::Form("a signature is not base64"))?;
-            let Some(signature) = blob.strip_prefix(&id[..]).filter(|_| name == origin) else { continue };
+            let Some(signature) = blob.strip_prefix(&id[..]).filter(|_| name == origin) else {
+                continue;
+            };
             let forged = || NoteError::Forged(origin.clone());
             let signature = Signature::from_slice(signature).map_err(|_| forged())?;
             let text = format!("{body}\n");
@@ -94,7 +101,11 @@ pub fn read_verifier(text: &str) -> Option<(String, VerifyingKey)> {
 }
 
 fn key_id(name: &str, key: &VerifyingKey) -> [u8; 4] {
-    let hash = Sha256::new().chain_update(name).chain_update([b'\n', ED25519]).chain_update(key.as_bytes()).finalize();
+    let hash = Sha256::new()
+        .chain_update(name)
+        .chain_update([b'\n', ED25519])
+        .chain_update(key.as_bytes())
+        .finalize();
     [hash[0], hash[1], hash[2], hash[3]]
 }
 
@@ -117,9 +128,15 @@ mod tests {
         let note = checkpoint.sign(&key);
         assert_eq!(Checkpoint::open(&note, &key.verifying_key()), Ok(checkpoint));
         let other = SigningKey::from_bytes(&[8; 32]).verifying_key();
-        assert_eq!(Checkpoint::open(&note, &other), Err(NoteError::Unsigned("kustos/prod".to_owned())));
+        assert_eq!(
+            Checkpoint::open(&note, &other),
+            Err(NoteError::Unsigned("kustos/prod".to_owned()))
+        );
         let forged = note.replacen("\n3\n", "\n4\n", 1);
-        assert_eq!(Checkpoint::open(&forged, &key.verifying_key()), Err(NoteError::Forged("kustos/prod".to_owned())));
+        assert_eq!(
+            Checkpoint::open(&forged, &key.verifying_key()),
+            Err(NoteError::Forged("kustos/prod".to_owned()))
+        );
         let line = verifier("kustos/prod", &key.verifying_key());
         assert_eq!(read_verifier(&line), Some(("kustos/prod".to_owned(), key.verifying_key())));
     }

@@ -17,8 +17,7 @@ use crate::event::Field;
 /// A way to the values of one field.
 #[derive(Debug, Clone)]
 pub(super) enum Access {
-    /// The decoder has found it. The flat name is for objects that are no audit
-    /// events and hold the dotted name as one key.
+    /// The decoder has found it.
     Indexed(Field, Flat),
     /// Computed from the event.
     Derived(Derived),
@@ -32,7 +31,9 @@ pub(super) enum Access {
     Itself,
 }
 
-/// The whole name as one key with dots; `None` when it has no dots.
+/// The whole name as one key with dots; `None` when it has no dots. Flat log formats
+/// write fields so, and there such a key comes first; audit events have none, so they
+/// do not pay for the search.
 type Flat = Option<Box<str>>;
 
 /// A path, and the root it starts below.
@@ -125,24 +126,19 @@ impl Access {
     pub(super) fn visit(&self, scope: Scope<'_, '_>, visit: Visit<'_>) -> bool {
         let context = scope.context;
         match self {
-            Access::Indexed(field, flat) => match context.event.json(*field) {
-                Some(json) => visit(View::Raw(json)),
-                None => flat_key(context, flat, visit),
-            },
+            Access::Indexed(_, Some(flat)) | Access::Paths(_, Some(flat))
+                if !context.audit && context.has_key(flat) =>
+            {
+                let value = context.tree(Root::Line).and_then(|tree| tree.get(&**flat));
+                value.is_some_and(|it| visit(View::Tree(it)))
+            }
+            Access::Indexed(field, _) => {
+                context.event.json(*field).is_some_and(|json| visit(View::Raw(json)))
+            }
             Access::Derived(derived) => {
                 context.audit && derived.visit(context, &mut |text| visit(View::Text(text)))
             }
-            Access::Paths(paths, flat) => {
-                let mut seen = false;
-                let mut spy = |view: View<'_>| {
-                    seen = true;
-                    visit(view)
-                };
-                if paths.iter().any(|path| path.visit(context, &mut spy)) {
-                    return true;
-                }
-                !seen && flat_key(context, flat, visit)
-            }
+            Access::Paths(paths, _) => paths.iter().any(|path| path.visit(context, visit)),
             Access::Loose { literal, target } => {
                 let named = literal.path.first().is_some_and(|it| context.has_key(it));
                 if named || !context.audit {
@@ -206,14 +202,4 @@ fn pod_paths(below: &Path) -> Vec<Rooted> {
         .flat_map(|spec| kinds().map(move |kind| spec.join(&kind)))
         .map(|containers| Rooted::of(&containers.join(&below)))
         .collect()
-}
-
-/// The dotted name as one top-level key, as flat log formats write it. Audit events
-/// have none, so they do not pay for the search.
-fn flat_key(context: &Context<'_, '_>, flat: &Flat, visit: Visit<'_>) -> bool {
-    let Some(key) = flat.as_deref().filter(|_| !context.audit) else {
-        return false;
-    };
-    let value = context.tree(Root::Line).and_then(|tree| tree.get(key));
-    value.is_some_and(|it| visit(View::Tree(it)))
 }

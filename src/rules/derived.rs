@@ -75,12 +75,12 @@ fn kind(user: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether a service account acts in its own namespace. Missing for other callers
-/// and for requests without a namespace.
+/// Whether a service account acts in its own namespace, and not on another or on the
+/// whole cluster. Missing for other callers.
 fn same_namespace(context: &Context<'_, '_>) -> Option<bool> {
     let user = context.event.text(Field::Username)?;
     let (own, _) = service_account(&user)?;
-    Some(context.event.text(Field::Namespace)? == own)
+    Some(context.event.text(Field::Namespace).is_some_and(|it| it == own))
 }
 
 /// For requests to `serviceaccounts/token`: whether the caller asks for its own.

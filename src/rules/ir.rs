@@ -26,6 +26,7 @@ pub(super) struct About {
     pub(super) tags: Vec<String>,
     pub(super) falsepositives: Vec<String>,
     pub(super) references: Vec<String>,
+    pub(super) runbook: Option<String>,
     pub(super) file: PathBuf,
     pub(super) line: u32,
 }

@@ -127,6 +127,12 @@ pub(super) enum Fault {
     #[error("id \"{id}\" is also that of {}, line {line}", file.display())]
     Duplicate { id: String, file: PathBuf, line: u32 },
     #[error(
+        "\"{0}\" is a field's literal name: brackets mean members of an array only under \"sigma-version: 3\""
+    )]
+    LiteralBrackets(String),
+    #[error("invalid {0}")]
+    Metadata(&'static str),
+    #[error(
         "null stands in a list of values, which Sigma does not define; it is taken as one of them"
     )]
     NullInList,
@@ -252,7 +258,7 @@ impl<'l> Loader<'l> {
         let mut nodes = Vec::new();
         let mut known: BTreeMap<String, RuleIndex> = BTreeMap::new();
         for Draft { about, expr } in std::mem::take(&mut self.drafts) {
-            let id = about.id.clone().unwrap_or_else(|| about.title.clone());
+            let id = about.id.clone().unwrap_or_else(|| titled(&about.title, &known));
             let twin = known.get(&id).and_then(|at| rules.get(at.get()));
             let fault = match (twin, compile(&expr)) {
                 (Some(twin), _) => {
@@ -290,6 +296,13 @@ impl<'l> Loader<'l> {
     }
 }
 
+/// The id of a rule that has none: its title, counted where it is not the first of that name.
+fn titled(title: &str, known: &BTreeMap<String, RuleIndex>) -> String {
+    let counted = (2..).map(|count| format!("{title} ({count})"));
+    let mut names = std::iter::once(title.to_owned()).chain(counted);
+    names.find(|it| !known.contains_key(it)).unwrap_or_default()
+}
+
 fn broken(about: &About, line: u32, fault: Fault) -> RuleError {
     RuleError { file: about.file.clone(), line, rule: Some(about.title.clone()), fault }
 }
@@ -305,6 +318,7 @@ fn rule(about: About, id: String) -> Rule {
         status: about.status,
         falsepositives: about.falsepositives,
         references: about.references,
+        runbook: about.runbook,
         file: about.file,
         line: about.line,
     }

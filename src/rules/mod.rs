@@ -26,6 +26,7 @@ mod set;
 mod sigma;
 mod taxonomy;
 mod text;
+mod tree;
 mod value;
 
 #[cfg(test)]
@@ -61,6 +62,8 @@ pub struct Rule {
     pub falsepositives: Vec<String>,
     /// Where to read on.
     pub references: Vec<String>,
+    /// What to do about a match.
+    pub runbook: Option<String>,
     /// The file it came from.
     pub file: PathBuf,
     /// The line of that file its document starts on, from 1.

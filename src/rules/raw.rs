@@ -54,7 +54,7 @@ impl<'j> Iterator for Keys<'j> {
 }
 
 /// The offset of the next byte that is no white space, comma or colon.
-fn skip(bytes: &[u8], mut at: usize) -> usize {
+pub(super) fn skip(bytes: &[u8], mut at: usize) -> usize {
     while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\n' | b'\r' | b',' | b':')) {
         at += 1;
     }
@@ -62,7 +62,7 @@ fn skip(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// The offset after the value that starts at `at`; `at` itself when a container ends there.
-fn value_end(bytes: &[u8], at: usize) -> usize {
+pub(super) fn value_end(bytes: &[u8], at: usize) -> usize {
     match bytes.get(at) {
         Some(b'"') => string_end(bytes, at),
         Some(b'{' | b'[') => container_end(bytes, at),

@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell};
 use serde_json::Value;
 
 use super::derived::Reason;
-use super::raw;
+use super::{raw, tree};
 use crate::event::{Event, Field, unquote};
 
 /// A top-level value that is parsed on its own, so that a rule on a request's
@@ -68,8 +68,8 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Bodies that a rule asked for and that no parser could read (nested deeper
-    /// than 128 levels), since the scratch was made. Their fields count as missing.
+    /// Bodies that a rule asked for and that are nested deeper than 128 levels, since
+    /// the scratch was made. What lies below counts as `null`.
     pub fn bodies_unread(&self) -> u64 {
         self.unread.get()
     }
@@ -93,33 +93,38 @@ pub(super) struct Context<'c, 'e> {
     pub(super) audit: bool,
 }
 
-impl<'c, 'e> Context<'c, 'e> {
+impl<'c, 'e: 'c> Context<'c, 'e> {
     pub(super) fn new(event: &'c Event<'e>, scratch: &'c Scratch) -> Context<'c, 'e> {
         Context { event, scratch, audit: event.is_audit() }
     }
 
-    /// The parsed value at a root. `None`: absent, or nested too deep to read.
+    /// The parsed value at a root. `None`: absent.
     pub(super) fn tree(&self, root: Root) -> Option<&'c Value> {
         let scratch = self.scratch;
         let tree = scratch.trees.get(root as usize)?.get_or_init(|| {
             let json = match root.field() {
                 Some(field) => self.event.json(field)?,
-                None => self.event.line(),
+                None => self.line(),
             };
-            let tree = serde_json::from_str(json).ok();
-            if tree.is_none() {
+            let (tree, whole) = tree::parse(json);
+            if !whole {
                 scratch.unread.set(scratch.unread.get() + 1);
             }
-            tree
+            Some(tree)
         });
         tree.as_ref()
+    }
+
+    /// The line from its first brace on: some writers put a byte order mark before it.
+    fn line(&self) -> &'c str {
+        let line = self.event.line();
+        line.find('{').and_then(|at| line.get(at..)).unwrap_or_default()
     }
 
     /// Whether the object has this key, found without parsing the values.
     pub(super) fn has_key(&self, key: &str) -> bool {
         let keys = self.scratch.top.get_or_init(|| {
-            let line = self.event.line().trim_start();
-            raw::keys(line).filter_map(unquote).map(|it| it.into_owned()).collect()
+            raw::keys(self.line()).filter_map(unquote).map(|it| it.into_owned()).collect()
         });
         keys.iter().any(|it| it == key)
     }
@@ -146,13 +151,13 @@ mod tests {
     }
 
     #[test]
-    fn a_body_nested_too_deep_is_counted_and_missing() {
-        let body = format!("{}1{}", "[".repeat(200), "]".repeat(200));
-        let event = Event::of(&body);
+    fn a_body_nested_too_deep_is_counted_once() {
+        let line = format!(r#"{{"a":{}1{},"b":2}}"#, "[".repeat(200), "]".repeat(200));
+        let event = Event::of(&line);
         let scratch = Scratch::default();
         let context = Context::new(&event, &scratch);
-        assert!(context.tree(Root::Line).is_none());
-        assert!(context.tree(Root::Line).is_none());
+        assert_eq!(context.tree(Root::Line).unwrap()["b"], 2);
+        assert!(context.tree(Root::Line).is_some() && context.has_key("a"));
         assert_eq!(scratch.bodies_unread(), 1);
     }
 }

@@ -98,6 +98,10 @@ impl Reader<'_> {
         if line.values.len() > 1 && line.values.contains(&SigmaValue::Null) {
             self.warnings.push((near(), Fault::NullInList));
         }
+        if let Some(name) = line.field.name.as_deref().filter(|it| it.contains("\\[")) {
+            let plain = name.replace('\\', "");
+            self.warnings.push((plain.clone(), Fault::LiteralBrackets(plain)));
+        }
         let keyword = line.field.name.is_none() && scope == Scope::Event;
         let parsed =
             item(line, keyword, self.placeholders).map_err(|why| Blame { near: near(), why })?;

@@ -34,21 +34,26 @@ fn number(at: usize) -> u32 {
     u32::try_from(at + 1).unwrap_or(u32::MAX)
 }
 
+/// Whether a line holds more than a comment or a directive.
+fn content(line: &str) -> bool {
+    let line = line.trim();
+    !line.is_empty() && !line.starts_with(['#', '%'])
+}
+
 impl Document {
     fn new(lines: &[&str], start: u32) -> Option<Document> {
-        let content = |line: &&str| {
-            let line = line.trim();
-            !line.is_empty() && !line.starts_with('#') && !line.starts_with('%')
-        };
-        let first = lines.iter().position(content)?;
+        let first = lines.iter().position(|line| content(line))?;
         let line = start.saturating_add(u32::try_from(first).unwrap_or(0));
         Some(Document { line, start, text: lines.join("\n") })
     }
 
     /// The value of a top-level key, when it is written on the key's own line.
-    fn top(&self, key: &str) -> Option<&str> {
+    pub(super) fn top(&self, key: &str) -> Option<&str> {
+        // The whole document may be indented.
+        let first = self.text.lines().find(|line| content(line))?;
+        let indent = first.get(..first.len() - first.trim_start().len())?;
         self.text.lines().find_map(|line| {
-            let value = line.strip_prefix(key)?.strip_prefix(':')?;
+            let value = line.strip_prefix(indent)?.strip_prefix(key)?.strip_prefix(':')?;
             Some(value.trim().trim_matches(['"', '\'']))
         })
     }

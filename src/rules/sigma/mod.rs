@@ -116,6 +116,13 @@ impl Reader<'_> {
             parsed.errors.push(self.fault(Some(&rule.title), "sigma-version", Fault::Version));
             return;
         }
+        // The parser takes what is no text for absent.
+        for (key, known) in [("level", rule.level.is_some()), ("status", rule.status.is_some())] {
+            if !known && self.document.top(key).is_some_and(|it| !it.is_empty()) {
+                parsed.errors.push(self.fault(Some(&rule.title), key, Fault::Metadata(key)));
+                return;
+            }
+        }
         let mut warnings = Vec::new();
         let expr = detection::expr(&rule.detection, self.placeholders, &mut warnings);
         let told = |(near, fault): (String, Fault)| self.fault(Some(&rule.title), &near, fault);
@@ -140,6 +147,11 @@ impl Reader<'_> {
             tags: rule.tags.clone(),
             falsepositives: rule.falsepositives.clone(),
             references: rule.references.clone(),
+            runbook: rule
+                .custom_attributes
+                .get("runbook")
+                .and_then(|it| it.as_str())
+                .map(str::to_owned),
             file: self.file.to_path_buf(),
             line: self.document.line,
         }

@@ -1,1 +1,498 @@
-//! (see the following commits)
+//! The one file a user writes -> plain values, with every default filled in.
+//!
+//! One rule: a key that is not known is an error, never ignored: a misspelt `keep` must not
+//! become a retention nobody asked for. Reading is two steps: text to plain values here,
+//! without I/O; plain values to built parts where each part lives.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub mod quantity;
+pub mod settings;
+
+pub use quantity::{ByteSize, Period};
+pub use settings::{Secret, SecretError, Settings, SettingsError};
+
+/// A configuration longer than this is a wrong file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Longest name of a cluster, a source or a sink.
+const NAME_BYTES_MAX: usize = 63;
+
+/// Kinds of source that are planned and not built.
+const LATER: [&str; 2] = ["kafka", "webhook"];
+
+/// The smallest and largest value of each bounded span of time.
+const KEEP: (Period, Period) = (Period::days(1), Period::days(36_525));
+const PART_AGE: (Period, Period) = (Period::millis(10), Period::secs(60));
+const SEGMENT_AGE: (Period, Period) = (Period::secs(1), Period::days(1));
+
+/// The smallest and largest value of each bounded size.
+const SEGMENT_BYTES: (ByteSize, ByteSize) = (ByteSize::mib(1), ByteSize::mib(64 << 10));
+const LINE_BYTES: (ByteSize, ByteSize) = (ByteSize(64 << 10), ByteSize::mib(1 << 10));
+const CHUNK_BYTES: (ByteSize, ByteSize) = (ByteSize(64 << 10), ByteSize::mib(1 << 10));
+
+/// The whole configuration of one kustos.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "kustos configuration")]
+pub struct Config {
+    /// Where events are kept, and for how long.
+    pub archive: Archive,
+    /// Where events come from.
+    #[serde(default)]
+    pub sources: Vec<Source>,
+    /// Rule files and folders; `standard` is the shipped profile.
+    #[serde(default = "standard")]
+    pub rules: Vec<Rules>,
+    /// Where findings are sent.
+    #[serde(default)]
+    pub sinks: Vec<Settings>,
+    /// Health, metrics and the API.
+    #[serde(default)]
+    pub http: Http,
+    /// Threads that decode and match. Default: one for each core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<NonZeroU16>,
+    /// Bounds on memory.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What kustos says about itself.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// Where events are kept, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// The archive's folder.
+    pub dir: PathBuf,
+    /// How long an event is kept, counted from its own time. Default: six years, 2192 days.
+    #[serde(default = "keep")]
+    pub keep: Period,
+    /// How long an event may wait before it is committed. Default: 1s; 10ms to 60s.
+    #[serde(default = "part_age_max")]
+    pub part_age_max: Period,
+    /// How old parts become before they are sealed into a segment. Default: 15m; 1s to 1d.
+    #[serde(default = "segment_age_max")]
+    pub segment_age_max: Period,
+    /// How many bytes of lines make a segment. Default: 1GiB; 1MiB to 64GiB.
+    #[serde(default = "segment_bytes_max")]
+    pub segment_bytes_max: ByteSize,
+}
+
+/// One place that events come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Which kind of place it is.
+    pub kind: SourceKind,
+    /// The cluster its events are of. Part of every event's identity: do not rename.
+    pub cluster: String,
+    /// The audit log. Its rotated siblings belong to it.
+    pub path: PathBuf,
+    /// Its name in metrics and findings. Default: the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// A kind of source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// A log file that an API server writes and rotates.
+    File,
+}
+
+/// Rules to load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Rules {
+    /// The shipped profile. A file of that name is written `./standard`.
+    Standard,
+    /// A rule file, or a folder of them.
+    Path(PathBuf),
+}
+
+/// Health, metrics and the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Address and port. Default: 127.0.0.1:9477, so nobody else on the network sees it.
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+}
+
+/// Bounds on memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// A longer line is kept in pieces of this size, marked. Default: 64MiB; 64KiB to 1GiB.
+    pub line_bytes_max: ByteSize,
+    /// How much a source hands over at once; a longer line makes its own chunk. Default: 4MiB;
+    /// 64KiB to 1GiB.
+    pub chunk_bytes_max: ByteSize,
+    /// Chunks that may wait between two stages; then the source waits. Default: 4; 1 to 65535.
+    pub lane_chunks_max: NonZeroU16,
+}
+
+/// What kustos says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// How a line looks. Default: auto.
+    pub format: LogFormat,
+    /// The least important line that is written. Default: info.
+    pub level: LogLevel,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Human on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// For a person.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How important a line of the log is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Something failed.
+    Error,
+    /// Something will fail, or was set aside.
+    Warn,
+    /// Starts, stops, commits of note.
+    #[default]
+    Info,
+    /// Each step.
+    Debug,
+    /// Each detail.
+    Trace,
+}
+
+/// Where in a configuration something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, when it is known.
+    pub line: Option<usize>,
+    /// The block, like `sources[1].path`; empty for the top.
+    pub block: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        if self.block.is_empty() { Ok(()) } else { write!(f, ", {}", self.block) }
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there, or not readable.
+    #[error("the configuration {path} could not be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's own words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A key that no block of this name has.
+    #[error("{at}: unknown key {key:?}{}", hint(.nearest.as_deref()))]
+    UnknownKey {
+        /// Where.
+        at: Place,
+        /// The key.
+        key: String,
+        /// The known key that it may stand for.
+        nearest: Option<String>,
+    },
+    /// A source this version cannot read.
+    #[error("{at}: source kind {kind:?} is not in this version; it reads \"file\"")]
+    SourceKind {
+        /// Where.
+        at: Place,
+        /// The kind.
+        kind: String,
+    },
+    /// A value of the wrong form, out of its bounds, missing, or no YAML at all.
+    #[error("{at}: {why}")]
+    Invalid {
+        /// Where.
+        at: Place,
+        /// What is wrong, in words for the one who wrote it.
+        why: String,
+    },
+}
+
+impl Config {
+    /// Reads a configuration from a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or [`Config::parse`] refuses it.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let read = || -> std::io::Result<String> {
+            let mut text = String::new();
+            // One byte more than allowed, so that a longer file is seen and not cut.
+            std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        let text = read().map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Config::parse(&text, path)
+    }
+
+    /// Reads a configuration from text; `file` is for messages. Pure: no I/O.
+    ///
+    /// # Errors
+    /// When the text is no YAML, a key is unknown, or a value is missing, of the wrong form or
+    /// out of its bounds.
+    pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
+        if u64::try_from(text.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
+            let why = format!("the file is longer than {}", ByteSize(FILE_BYTES_MAX));
+            return Err(invalid(file, "", why));
+        }
+        refuse_later_sources(text, file)?;
+        let config: Config = yaml_serde::from_str(text).map_err(|it| explain(&it, file))?;
+        config.check(file)?;
+        Ok(config)
+    }
+
+    /// The effective configuration as YAML: every default filled in, every secret masked.
+    pub fn shown(&self) -> String {
+        let mut shown = self.clone();
+        shown.sinks = shown.sinks.iter().map(Settings::masked).collect();
+        // Plain values only: writing them cannot fail.
+        yaml_serde::to_string(&shown).unwrap_or_default()
+    }
+
+    fn check(&self, file: &Path) -> Result<(), ConfigError> {
+        let (archive, limits) = (&self.archive, &self.limits);
+        if archive.dir.as_os_str().is_empty() {
+            return Err(invalid(file, "archive.dir", "it is empty".to_owned()));
+        }
+        within(file, "archive.keep", archive.keep, KEEP)?;
+        within(file, "archive.part_age_max", archive.part_age_max, PART_AGE)?;
+        within(file, "archive.segment_age_max", archive.segment_age_max, SEGMENT_AGE)?;
+        within(file, "archive.segment_bytes_max", archive.segment_bytes_max, SEGMENT_BYTES)?;
+        within(file, "limits.line_bytes_max", limits.line_bytes_max, LINE_BYTES)?;
+        within(file, "limits.chunk_bytes_max", limits.chunk_bytes_max, CHUNK_BYTES)?;
+        self.check_names(file)
+    }
+
+    fn check_names(&self, file: &Path) -> Result<(), ConfigError> {
+        let mut sources = BTreeSet::new();
+        for (at, source) in self.sources.iter().enumerate() {
+            named(file, &format!("sources[{at}].cluster"), &source.cluster)?;
+            if !sources.insert(source.name()) {
+                let why = format!("there are two sources {:?}", source.name());
+                return Err(invalid(file, &format!("sources[{at}]"), why));
+            }
+        }
+        let mut sinks = BTreeSet::new();
+        for (at, sink) in self.sinks.iter().enumerate() {
+            named(file, &format!("sinks[{at}].name"), sink.name())?;
+            if !sinks.insert(sink.name()) {
+                let why = format!("there are two sinks {:?}; give one a `name`", sink.name());
+                return Err(invalid(file, &format!("sinks[{at}]"), why));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    /// The name that metrics and findings know it by.
+    pub fn name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.path.display().to_string())
+    }
+}
+
+/// The JSON Schema of the file. What only a kind of sink knows is not in it.
+pub fn schema() -> Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+fn invalid(file: &Path, block: &str, why: String) -> ConfigError {
+    let at = Place { file: file.to_owned(), line: None, block: block.to_owned() };
+    ConfigError::Invalid { at, why }
+}
+
+/// Refuses a value outside its named bounds.
+fn within<T: PartialOrd + fmt::Display>(
+    file: &Path,
+    block: &str,
+    value: T,
+    (least, most): (T, T),
+) -> Result<(), ConfigError> {
+    if value >= least && value <= most {
+        return Ok(());
+    }
+    Err(invalid(file, block, format!("{value} is not within {least} and {most}")))
+}
+
+/// Names become folders, metric labels and parts of message ids.
+fn named(file: &Path, block: &str, name: &str) -> Result<(), ConfigError> {
+    let plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.');
+    let good = !name.is_empty()
+        && name.len() <= NAME_BYTES_MAX
+        && name.chars().all(plain)
+        && !name.starts_with('.');
+    if good {
+        return Ok(());
+    }
+    let why = format!(
+        "{name:?} is no name; use 1 to {NAME_BYTES_MAX} of a-z, A-Z, 0-9, -, _ and ., not first a ."
+    );
+    Err(invalid(file, block, why))
+}
+
+/// A planned kind of source has keys of its own, so it is refused by its kind before serde
+/// refuses it by a key that would be right.
+fn refuse_later_sources(text: &str, file: &Path) -> Result<(), ConfigError> {
+    // Text that is no YAML is refused by the typed reading, with a line.
+    let Ok(all) = yaml_serde::from_str::<yaml_serde::Value>(text) else { return Ok(()) };
+    let sources = all.get("sources").and_then(yaml_serde::Value::as_sequence);
+    for (at, source) in sources.into_iter().flatten().enumerate() {
+        let kind = source.get("kind").and_then(yaml_serde::Value::as_str).unwrap_or_default();
+        if LATER.contains(&kind) {
+            let at =
+                Place { file: file.to_owned(), line: None, block: format!("sources[{at}].kind") };
+            return Err(ConfigError::SourceKind { at, kind: kind.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Turns the parser's words into ours: place first, then what is wrong.
+fn explain(error: &yaml_serde::Error, file: &Path) -> ConfigError {
+    let text = error.to_string();
+    let line = error.location().map(|it| it.line());
+    let text = text.split(" at line ").next().unwrap_or(&text);
+    let (block, why) = match text.split_once(": ") {
+        Some((block, why)) if is_block(block) => (block, why),
+        _ => ("", text),
+    };
+    let at = Place { file: file.to_owned(), line, block: block.to_owned() };
+    match unknown_key(why) {
+        Some((key, nearest)) => ConfigError::UnknownKey { at, key, nearest },
+        None => ConfigError::Invalid { at, why: why.to_owned() },
+    }
+}
+
+/// Whether it is a path like `archive` or `sources[1].path`, and no part of a message.
+fn is_block(text: &str) -> bool {
+    let part = |it: char| it.is_ascii_alphanumeric() || matches!(it, '_' | '.' | '[' | ']');
+    !text.is_empty() && text.chars().all(part)
+}
+
+/// The key, and the nearest known one, of serde's message about a field it does not know.
+fn unknown_key(message: &str) -> Option<(String, Option<String>)> {
+    let (_, rest) = message.split_once("unknown field `")?;
+    let (key, expected) = rest.split_once('`')?;
+    // "expected `a` or `b`", "expected one of `a`, `b`": every second piece is a name.
+    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    Some((key.to_owned(), nearest(key, &known)))
+}
+
+/// The known word that a misspelt one most likely stands for.
+pub fn nearest(word: &str, known: &[&str]) -> Option<String> {
+    /// Half the letters may be wrong, no more: a worse guess misleads.
+    const WRONG_OF_LETTERS: usize = 2;
+    known
+        .iter()
+        .map(|it| (strsim::damerau_levenshtein(word, it), *it))
+        .filter(|(wrong, it)| wrong * WRONG_OF_LETTERS <= it.len().max(word.len()))
+        .min()
+        .map(|(_, it)| it.to_owned())
+}
+
+/// The end of a message about an unknown word.
+pub fn hint(nearest: Option<&str>) -> String {
+    nearest.map(|it| format!("; did you mean {it:?}?")).unwrap_or_default()
+}
+
+fn standard() -> Vec<Rules> {
+    vec![Rules::Standard]
+}
+
+fn keep() -> Period {
+    Period::days(2_192)
+}
+
+fn part_age_max() -> Period {
+    Period::secs(1)
+}
+
+fn segment_age_max() -> Period {
+    Period::secs(15 * 60)
+}
+
+fn segment_bytes_max() -> ByteSize {
+    ByteSize::mib(1 << 10)
+}
+
+impl Default for Http {
+    fn default() -> Http {
+        Http { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9477)) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            line_bytes_max: ByteSize::mib(64),
+            chunk_bytes_max: ByteSize::mib(4),
+            lane_chunks_max: NonZeroU16::MIN.saturating_add(3),
+        }
+    }
+}
+
+impl From<String> for Rules {
+    fn from(text: String) -> Rules {
+        if text == "standard" { Rules::Standard } else { Rules::Path(PathBuf::from(text)) }
+    }
+}
+
+impl From<Rules> for String {
+    fn from(rules: Rules) -> String {
+        match rules {
+            Rules::Standard => "standard".to_owned(),
+            Rules::Path(path) => path.display().to_string(),
+        }
+    }
+}
+
+impl JsonSchema for Rules {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Rules".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "`standard`, or the path of a rule file or folder",
+            "examples": ["standard", "/etc/kustos/rules"]
+        })
+    }
+}

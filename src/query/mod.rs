@@ -7,3 +7,16 @@ pub mod field;
 pub mod language;
 mod scan;
 pub mod time;
+
+#[cfg(feature = "sql")]
+mod line;
+#[cfg(feature = "sql")]
+mod listing;
+#[cfg(feature = "sql")]
+mod lower;
+#[cfg(feature = "sql")]
+mod scope;
+#[cfg(feature = "sql")]
+pub mod sql;
+#[cfg(feature = "sql")]
+mod table;

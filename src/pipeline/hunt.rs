@@ -57,7 +57,7 @@ pub struct Hunted {
 /// # Errors
 /// When a file cannot be read, or `take` fails.
 pub fn hunt<E: From<HuntError>>(hunt: &Hunt<'_>, mut take: impl FnMut(Hunted) -> Result<(), E>) -> Result<(), E> {
-    let mut done: Vec<(i64, i64)> = Vec::new();
+    let mut done: Vec<Seen> = Vec::new();
     for attempt in 1.. {
         let files = files(hunt, &done).map_err(E::from)?;
         match over(hunt, &files, &mut done, &mut take) {
@@ -77,10 +77,30 @@ enum Failed<E> {
     Taking(E),
 }
 
+/// A file that was handed over: of files of one cluster and date, no two share a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    cluster: String,
+    date: String,
+    seq_first: i64,
+    seq_last: i64,
+}
+
+impl Seen {
+    fn of(file: &StoredFile) -> Seen {
+        let (cluster, date) = (file.cluster.clone(), file.date.clone());
+        Seen { cluster, date, seq_first: file.seq_first, seq_last: file.seq_last }
+    }
+
+    fn holds(&self, file: &StoredFile, seq: i64) -> bool {
+        self.cluster == file.cluster && self.date == file.date && (self.seq_first..=self.seq_last).contains(&seq)
+    }
+}
+
 /// The files of the scope, oldest first, without those that were read.
-fn files(hunt: &Hunt<'_>, done: &[(i64, i64)]) -> Result<Vec<StoredFile>, HuntError> {
+fn files(hunt: &Hunt<'_>, done: &[Seen]) -> Result<Vec<StoredFile>, HuntError> {
     let mut files = Catalog::open(hunt.dir)?.files(&hunt.scope)?;
-    files.retain(|it| !done.contains(&(it.seq_first, it.seq_last)));
+    files.retain(|it| !done.contains(&Seen::of(it)));
     files.sort_by_key(|it| it.seq_first);
     Ok(files)
 }
@@ -88,7 +108,7 @@ fn files(hunt: &Hunt<'_>, done: &[(i64, i64)]) -> Result<Vec<StoredFile>, HuntEr
 fn over<E>(
     hunt: &Hunt<'_>,
     files: &[StoredFile],
-    done: &mut Vec<(i64, i64)>,
+    done: &mut Vec<Seen>,
     take: &mut impl FnMut(Hunted) -> Result<(), E>,
 ) -> Result<(), Failed<E>> {
     let next = AtomicUsize::new(0);
@@ -117,7 +137,7 @@ fn over<E>(
                 let mut hunted = result.map_err(Failed::Here)?;
                 hunted.files = (read + 1, files.len());
                 take(hunted).map_err(Failed::Taking)?;
-                done.extend(files.get(read).map(|it| (it.seq_first, it.seq_last)));
+                done.extend(files.get(read).map(Seen::of));
             }
         }
         Ok(())
@@ -125,13 +145,13 @@ fn over<E>(
 }
 
 /// The findings of one file. Events of files that were read before are left out.
-fn one(hunt: &Hunt<'_>, file: &StoredFile, known: &[(i64, i64)], scratch: &mut Scratch) -> Result<Hunted, HuntError> {
+fn one(hunt: &Hunt<'_>, file: &StoredFile, known: &[Seen], scratch: &mut Scratch) -> Result<Hunted, HuntError> {
     let mut found: Vec<(i64, Finding)> = Vec::new();
     let mut hunted = Hunted::default();
     let mut findings = Vec::new();
     lines(&file.path, |line| {
         let Ok(event) = decode::line(line.bytes) else { return };
-        let before = known.iter().any(|(first, last)| (first..=last).contains(&&line.seq));
+        let before = known.iter().any(|it| it.holds(file, line.seq));
         if before || !within(&hunt.scope, &event) {
             return;
         }

@@ -4,6 +4,7 @@
 //! faster.
 
 pub mod archivist;
+pub mod daemon;
 pub mod detect;
 pub mod hunt;
 pub mod ingest;

@@ -30,6 +30,29 @@ pub struct Done {
     pub counts: Counts,
 }
 
+/// What is told of a chunk: where it came from, how much it held, what was found.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The stream it is of.
+    pub stream: Arc<Stream>,
+    /// How much there was.
+    pub counts: Counts,
+    /// The rule and the level of each finding.
+    pub findings: Vec<(String, String)>,
+}
+
+impl Done {
+    /// What is told of it.
+    pub fn taken(&self) -> Taken {
+        let of = |it: &Finding| (it.rule.id.clone(), it.rule.level.to_string());
+        Taken {
+            stream: Arc::clone(&self.stream),
+            counts: self.counts.clone(),
+            findings: self.findings.iter().map(of).collect(),
+        }
+    }
+}
+
 /// How much a chunk held.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counts {

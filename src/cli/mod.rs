@@ -1,1 +1,2 @@
 //! (see the following commits)
+pub mod config;

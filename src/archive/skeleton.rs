@@ -1,1 +1,217 @@
-//! stub
+//! A line without what its columns say, and the line back from both, byte for byte.
+//!
+//! One rule: a value is cut out of the line only if writing the column's value gives the same
+//! bytes again. Whoever writes a batch rebuilds it and compares (`columns::Columns::finish`).
+
+use std::borrow::Cow;
+
+use arrow::array::{
+    Array, AsArray, BinaryArray, Int32Array, ListArray, StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+
+use super::schema::{CUTS, Form, SKELETON, VERBATIM};
+use crate::event::{Span, write_micros};
+
+/// A value that is left out of a skeleton: where it stood, and the mark that stands for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Gap {
+    /// Where the value stood in the line.
+    pub span: Span,
+    /// The byte that stands for it.
+    pub mark: u8,
+}
+
+/// Writes the line with its gaps as marks. `gaps` do not overlap; their order does not matter.
+pub fn strip(line: &str, gaps: &mut [Gap], out: &mut Vec<u8>) {
+    gaps.sort_unstable_by_key(|it| it.span.start);
+    let bytes = line.as_bytes();
+    let mut from = 0;
+    for gap in gaps {
+        out.extend_from_slice(bytes.get(from..gap.span.start as usize).unwrap_or_default());
+        out.push(gap.mark);
+        from = gap.span.end as usize;
+    }
+    out.extend_from_slice(bytes.get(from..).unwrap_or_default());
+}
+
+/// Whether the JSON string, given with its quotes, is what [`write_text`] makes of its content.
+pub fn canonical(json: &str, content: &str) -> bool {
+    // Most strings have neither an escape nor anything that would be written as one.
+    if content.len() + 2 == json.len() && !content.bytes().any(escapes) {
+        return true;
+    }
+    let mut again = Vec::with_capacity(json.len());
+    write_text(content, &mut again);
+    again == json.as_bytes()
+}
+
+/// Whether a byte is written as an escape, or may begin a character that is.
+fn escapes(byte: u8) -> bool {
+    byte < 0x20 || matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xe2)
+}
+
+/// Writes a JSON string as Go's `encoding/json` does, which is what API servers write with.
+pub fn write_text(content: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    if content.bytes().any(escapes) {
+        content.chars().for_each(|it| write_char(it, out));
+    } else {
+        out.extend_from_slice(content.as_bytes());
+    }
+    out.push(b'"');
+}
+
+fn write_char(letter: char, out: &mut Vec<u8>) {
+    match letter {
+        '"' => out.extend_from_slice(b"\\\""),
+        '\\' => out.extend_from_slice(b"\\\\"),
+        '\n' => out.extend_from_slice(b"\\n"),
+        '\r' => out.extend_from_slice(b"\\r"),
+        '\t' => out.extend_from_slice(b"\\t"),
+        '\u{8}' => out.extend_from_slice(b"\\b"),
+        '\u{c}' => out.extend_from_slice(b"\\f"),
+        '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+            out.extend_from_slice(format!("\\u{:04x}", u32::from(letter)).as_bytes());
+        }
+        other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
+}
+
+/// Writes a JSON array of strings without white space.
+pub fn write_list<'a>(members: impl Iterator<Item = Cow<'a, str>>, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (index, member) in members.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_text(&member, out);
+    }
+    out.push(b']');
+}
+
+/// Where the value of a mark comes from.
+enum Source<'a> {
+    Text(&'a StringArray),
+    Json(&'a StringArray),
+    List(&'a ListArray),
+    Int(&'a Int32Array),
+    Time(&'a TimestampMicrosecondArray),
+}
+
+/// Rebuilds the lines of one batch.
+pub struct Rebuilder<'a> {
+    skeleton: &'a BinaryArray,
+    sources: [Option<Source<'a>>; 0x20],
+}
+
+impl<'a> Rebuilder<'a> {
+    /// Takes the columns of `schema::CUTS` and the skeleton out of a batch, by name.
+    ///
+    /// # Errors
+    /// When one of them is missing or has another type.
+    pub fn new(batch: &'a RecordBatch) -> Result<Rebuilder<'a>, ArrowError> {
+        let mut sources = std::array::from_fn(|_| None);
+        for cut in &CUTS {
+            let array = column(batch, cut.name)?;
+            let source = match cut.form {
+                Form::Text => array.as_string_opt().map(Source::Text),
+                Form::Json => array.as_string_opt().map(Source::Json),
+                Form::List => array.as_list_opt().map(Source::List),
+                Form::Int => array.as_primitive_opt::<Int32Type>().map(Source::Int),
+                Form::Time => {
+                    array.as_primitive_opt::<TimestampMicrosecondType>().map(Source::Time)
+                }
+            };
+            let source = source.ok_or_else(|| wrong_type(cut.name, array))?;
+            if let Some(slot) = sources.get_mut(cut.mark as usize) {
+                *slot = Some(source);
+            }
+        }
+        let array = column(batch, SKELETON)?;
+        let skeleton = array.as_binary_opt().ok_or_else(|| wrong_type(SKELETON, array))?;
+        Ok(Rebuilder { skeleton, sources })
+    }
+
+    /// Appends the line of that row, as it arrived.
+    pub fn rebuild(&self, row: usize, out: &mut Vec<u8>) {
+        let skeleton = self.skeleton.value(row);
+        if let Some((&VERBATIM, line)) = skeleton.split_first() {
+            out.extend_from_slice(line);
+            return;
+        }
+        let mut from = 0;
+        for (at, byte) in skeleton.iter().enumerate() {
+            if let Some(Some(source)) = self.sources.get(*byte as usize) {
+                out.extend_from_slice(skeleton.get(from..at).unwrap_or_default());
+                source.write(row, out);
+                from = at + 1;
+            }
+        }
+        out.extend_from_slice(skeleton.get(from..).unwrap_or_default());
+    }
+}
+
+impl Source<'_> {
+    fn write(&self, row: usize, out: &mut Vec<u8>) {
+        match self {
+            Source::Text(array) => write_text(array.value(row), out),
+            Source::Json(array) => out.extend_from_slice(array.value(row).as_bytes()),
+            Source::Int(array) => out.extend_from_slice(array.value(row).to_string().as_bytes()),
+            Source::Time(array) => {
+                out.push(b'"');
+                write_micros(array.value(row), out);
+                // `write_micros` ends with the Z.
+                out.push(b'"');
+            }
+            Source::List(array) => {
+                let members = array.value(row);
+                let members = members.as_string_opt::<i32>();
+                write_list(members.into_iter().flatten().flatten().map(Cow::from), out);
+            }
+        }
+    }
+}
+
+fn column<'a>(
+    batch: &'a RecordBatch,
+    name: &str,
+) -> Result<&'a arrow::array::ArrayRef, ArrowError> {
+    batch
+        .column_by_name(name)
+        .ok_or_else(|| ArrowError::SchemaError(format!("column {name} is missing")))
+}
+
+fn wrong_type(name: &str, array: &dyn Array) -> ArrowError {
+    ArrowError::SchemaError(format!("column {name} has type {}", array.data_type()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::unquote;
+    use proptest::prelude::*;
+
+    #[test]
+    fn canonical_is_what_go_writes() {
+        for json in [r#""a\u003cb\u0026""#, r#""\u2028é""#, r#""q\"\\\n\u0001""#, "\"plain\""] {
+            assert!(canonical(json, &unquote(json).unwrap()), "{json}");
+        }
+        for json in [r#""a<b""#, r#""\u003C""#, r#""\/""#, r#""\u0041""#] {
+            assert!(!canonical(json, &unquote(json).unwrap()), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_read_back_as_it_was(text in any::<String>()) {
+            let mut json = Vec::new();
+            write_text(&text, &mut json);
+            let json = String::from_utf8(json).unwrap();
+            prop_assert_eq!(unquote(&json).unwrap(), text.clone());
+            prop_assert!(canonical(&json, &text));
+        }
+    }
+}

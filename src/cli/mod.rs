@@ -1,2 +1,3 @@
 //! (see the following commits)
 pub mod config;
+pub mod rules;

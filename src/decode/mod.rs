@@ -1,1 +1,6 @@
-//! (see the following commits)
+//! Here is a line; this gives the [`Event`](crate::event::Event) in it, or says why there is none.
+
+mod line;
+mod scan;
+
+pub use line::line;

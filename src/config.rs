@@ -40,6 +40,10 @@ const SEGMENT_BYTES: (ByteSize, ByteSize) = (ByteSize::mib(1), ByteSize::mib(64 
 const LINE_BYTES: (ByteSize, ByteSize) = (ByteSize(64 << 10), ByteSize::mib(1 << 10));
 const CHUNK_BYTES: (ByteSize, ByteSize) = (ByteSize(64 << 10), ByteSize::mib(1 << 10));
 
+/// Most threads, and most chunks in a lane: more is a slip of the finger.
+const WORKERS_MAX: u16 = 1_024;
+const LANE_CHUNKS_MAX: u16 = 1_024;
+
 /// The whole configuration of one kustos.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +63,8 @@ pub struct Config {
     /// Health, metrics and the API.
     #[serde(default)]
     pub http: Http,
-    /// Threads that decode and match. Default: one for each core.
+    /// Threads that decode and match. Default: one for each core; 1 to 1024.
+    #[schemars(range(min = 1, max = 1024))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<NonZeroU16>,
     /// Bounds on memory.
@@ -141,7 +146,8 @@ pub struct Limits {
     /// How much a source hands over at once; a longer line makes its own chunk. Default: 4MiB;
     /// 64KiB to 1GiB.
     pub chunk_bytes_max: ByteSize,
-    /// Chunks that may wait between two stages; then the source waits. Default: 4; 1 to 65535.
+    /// Chunks that may wait between two stages; then the source waits. Default: 4; 1 to 1024.
+    #[schemars(range(min = 1, max = 1024))]
     pub lane_chunks_max: NonZeroU16,
 }
 
@@ -183,6 +189,19 @@ pub enum LogLevel {
     Debug,
     /// Each detail.
     Trace,
+}
+
+impl LogLevel {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
 }
 
 /// Where in a configuration something is wrong.
@@ -297,6 +316,11 @@ impl Config {
         within(file, "archive.segment_bytes_max", archive.segment_bytes_max, SEGMENT_BYTES)?;
         within(file, "limits.line_bytes_max", limits.line_bytes_max, LINE_BYTES)?;
         within(file, "limits.chunk_bytes_max", limits.chunk_bytes_max, CHUNK_BYTES)?;
+        let least = NonZeroU16::MIN.get();
+        let workers = self.workers.map_or(least, NonZeroU16::get);
+        within(file, "workers", workers, (least, WORKERS_MAX))?;
+        let chunks = limits.lane_chunks_max.get();
+        within(file, "limits.lane_chunks_max", chunks, (least, LANE_CHUNKS_MAX))?;
         self.check_names(file)
     }
 
@@ -550,6 +574,10 @@ sinks:
             (
                 "archive: {dir: a, part_age_max: 2h}",
                 "kustos.yaml, archive.part_age_max: 2h is not within 10ms and 1m",
+            ),
+            (
+                "archive: {dir: a}\nworkers: 5000",
+                "kustos.yaml, workers: 5000 is not within 1 and 1024",
             ),
             (
                 "archive: {dir: a}\nsources: [{kind: kafka, brokers: [k]}]",

@@ -95,7 +95,8 @@ fn show(rows: &[Value], output: Option<Output>) -> Result<()> {
     }
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    let keys: Vec<&String> = rows.iter().filter_map(Value::as_object).flat_map(|it| it.keys()).collect();
+    let keys: Vec<&String> =
+        rows.iter().filter_map(Value::as_object).flat_map(|it| it.keys()).collect();
     let mut names: Vec<&String> = Vec::new();
     for key in keys {
         if !names.contains(&key) {
@@ -147,7 +148,8 @@ fn list(of: &Of) -> Result<u8> {
 fn status(dir: &Path, output: Option<Output>) -> Result<u8> {
     let catalog = Catalog::open(dir)?;
     let (parts, segments) = (catalog.parts()?, catalog.segments()?);
-    let live = || segments.iter().filter(|it| it.expired.is_none()).map(|it| &it.file).chain(&parts);
+    let live =
+        || segments.iter().filter(|it| it.expired.is_none()).map(|it| &it.file).chain(&parts);
     let (rows, bytes_in, stored) = live().fold((0, 0, 0), |(rows, bytes_in, stored), it| {
         (rows + it.rows, bytes_in + it.bytes_in, stored + it.bytes_stored)
     });
@@ -166,19 +168,35 @@ fn status(dir: &Path, output: Option<Output>) -> Result<u8> {
         "marked": marked.iter().map(|(cluster, reason, lines)| json!({"cluster": cluster, "reason": reason, "lines": lines})).collect::<Vec<_>>(),
         "outbox": {"pending": outbox.pending, "sent": outbox.sent, "dead": outbox.dead},
     });
-    if output.unwrap_or(if stdout().is_terminal() { Output::Table } else { Output::Ndjson }) == Output::Ndjson {
+    if output.unwrap_or(if stdout().is_terminal() { Output::Table } else { Output::Ndjson })
+        == Output::Ndjson
+    {
         writeln!(stdout(), "{status}")?;
         return Ok(0);
     }
     let mut out = stdout().lock();
     writeln!(out, "archive    {}", dir.display())?;
-    writeln!(out, "events     {}, {} of lines in {} of files", HumanCount(rows), HumanBytes(bytes_in), HumanBytes(stored))?;
+    writeln!(
+        out,
+        "events     {}, {} of lines in {} of files",
+        HumanCount(rows),
+        HumanBytes(bytes_in),
+        HumanBytes(stored)
+    )?;
     writeln!(out, "time       {} to {}", oldest.unwrap_or_default(), newest.unwrap_or_default())?;
-    writeln!(out, "files      {sealed} segments ({expired} more expired), {} parts, {ledger} ledger entries", parts.len())?;
+    writeln!(
+        out,
+        "files      {sealed} segments ({expired} more expired), {} parts, {ledger} ledger entries",
+        parts.len()
+    )?;
     for (cluster, reason, lines) in marked {
         writeln!(out, "marked     {} lines of cluster {cluster}: {reason}", HumanCount(lines))?;
     }
-    writeln!(out, "outbox     {} pending, {} sent, {} dead", outbox.pending, outbox.sent, outbox.dead)?;
+    writeln!(
+        out,
+        "outbox     {} pending, {} sent, {} dead",
+        outbox.pending, outbox.sent, outbox.dead
+    )?;
     Ok(0)
 }
 

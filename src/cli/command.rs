@@ -82,6 +82,8 @@ pub fn main() -> ExitCode {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    let usage = error.chain().any(|it| it.is::<ConfigError>() || it.is::<LoadError>() || it.is::<super::shared::Usage>());
+    let usage = error.chain().any(|it| {
+        it.is::<ConfigError>() || it.is::<LoadError>() || it.is::<super::shared::Usage>()
+    });
     if usage { USAGE } else { FAILED }
 }

@@ -59,7 +59,13 @@ pub fn run(args: &Args) -> Result<u8> {
     };
     let rules = args.rules.load()?;
     let stop = stop_on_signal()?;
-    let job = Hunt { dir: &args.archive, scope, rules: &rules, workers: Width::default().workers, stop: &stop };
+    let job = Hunt {
+        dir: &args.archive,
+        scope,
+        rules: &rules,
+        workers: Width::default().workers,
+        stop: &stop,
+    };
     let terminal = stdout().is_terminal();
     let show = args.output.unwrap_or(Show::fitting(terminal));
     let mut out = BufWriter::new(stdout().lock());

@@ -184,7 +184,8 @@ impl Printer {
             }
             let mut out = BufWriter::new(stdout().lock());
             for message in &due {
-                let level = serde_json::from_str::<crate::detect::Finding>(&message.body).map(|it| it.rule.level);
+                let level = serde_json::from_str::<crate::detect::Finding>(&message.body)
+                    .map(|it| it.rule.level);
                 if level.is_ok_and(|it| it >= self.min_level) {
                     self.show.write(&message.body, self.terminal, &mut out)?;
                     self.printed += 1;
@@ -192,7 +193,8 @@ impl Printer {
             }
             out.flush()?;
             // A crash before this prints them again at the next start: at least once.
-            let sent: Vec<(String, Outcome)> = due.into_iter().map(|it| (it.id, Outcome::Sent)).collect();
+            let sent: Vec<(String, Outcome)> =
+                due.into_iter().map(|it| (it.id, Outcome::Sent)).collect();
             catalog.settle(&sent)?;
         }
     }
@@ -209,7 +211,8 @@ fn add(total: &mut Committed, more: &Committed) {
 
 /// A bar on standard error over the bytes of all inputs, where it is a terminal.
 fn bar(job: &Job) -> Result<ProgressBar> {
-    let bar = if stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let bar =
+        if stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     let style = "{spinner} {msg}  {elapsed}";
     bar.set_style(ProgressStyle::with_template(style)?);
     if bar.is_hidden() {
@@ -228,9 +231,14 @@ fn bar(job: &Job) -> Result<ProgressBar> {
 }
 
 fn words(progress: &Progress, inputs: usize) -> String {
-    let (read, known) = (progress.read.load(Ordering::Relaxed), progress.known.load(Ordering::Relaxed));
+    let (read, known) =
+        (progress.read.load(Ordering::Relaxed), progress.known.load(Ordering::Relaxed));
     let files = progress.inputs.load(Ordering::Relaxed);
-    format!("{files}/{inputs} inputs, {} read, {} known before", HumanBytes(read), HumanBytes(known))
+    format!(
+        "{files}/{inputs} inputs, {} read, {} known before",
+        HumanBytes(read),
+        HumanBytes(known)
+    )
 }
 
 /// What was done, on standard error: standard output has the findings.

@@ -11,7 +11,8 @@ pub const VARIABLE: &str = "KUSTOS_LOG";
 pub fn start(level: &str, json: Option<bool>) {
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
     let terminal = stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
     // A second start in one process, as tests do, keeps the first.
     drop(if json.unwrap_or(!terminal) {
         builder.json().try_init()

@@ -41,8 +41,12 @@ pub struct Committed {
     pub findings: Vec<FindingRow>,
     /// How much it held.
     pub counts: Counts,
+    /// Parts that it recorded.
+    pub parts: usize,
     /// Segments that were sealed after it.
     pub segments: usize,
+    /// How long it took, sealing left out.
+    pub took: Duration,
 }
 
 /// Which sinks a finding goes to.
@@ -160,7 +164,9 @@ impl Archivist {
     pub fn patience(&self) -> Duration {
         const IDLE: Duration = Duration::from_millis(500);
         match (self.pace, self.since) {
-            (Pace::Live(age_max), Some(since)) => (since + age_max).saturating_sub(self.clock.elapsed()).min(IDLE),
+            (Pace::Live(age_max), Some(since)) => {
+                (since + age_max).saturating_sub(self.clock.elapsed()).min(IDLE)
+            }
             _ => IDLE,
         }
     }
@@ -184,7 +190,7 @@ impl Archivist {
     /// # Errors
     /// When a part or the transaction failed. Nothing is recorded then, and it may be repeated.
     pub fn commit(&mut self) -> Result<Committed, ArchivistError> {
-        let now = self.clock.now();
+        let (now, began) = (self.clock.now(), self.clock.elapsed());
         let mut commit = Commit { next_seq: self.next_seq, now, ..Commit::default() };
         let moved = || self.sources.iter().filter(|(_, it)| it.moved);
         let read: Vec<serde_json::Value> = moved()
@@ -194,16 +200,27 @@ impl Archivist {
         for placed in self.open.values() {
             commit.parts.push(part::write(&self.archive.dir, placed, read.clone(), now)?);
         }
-        commit.positions =
-            moved().map(|(id, it)| (*id, Boundary { end: it.end, digest: it.chain.value() })).collect();
+        commit.positions = moved()
+            .map(|(id, it)| (*id, Boundary { end: it.end, digest: it.chain.value() }))
+            .collect();
         commit.findings.clone_from(&self.findings);
         for (cluster, counts) in &self.counts {
-            commit.marked.extend(counts.marked.iter().map(|(flaw, lines)| (cluster.to_string(), flaw.as_str(), *lines)));
+            commit.marked.extend(
+                counts
+                    .marked
+                    .iter()
+                    .map(|(flaw, lines)| (cluster.to_string(), flaw.as_str(), *lines)),
+            );
         }
         // The parts are synced. A crash before the next line leaves files that no row names; the
         // next start removes them and the sources are read again from their last position.
         self.archive.catalog.commit(&commit)?;
-        let mut committed = Committed { findings: std::mem::take(&mut self.findings), ..Committed::default() };
+        let mut committed = Committed {
+            findings: std::mem::take(&mut self.findings),
+            parts: commit.parts.len(),
+            took: self.clock.elapsed().saturating_sub(began),
+            ..Committed::default()
+        };
         std::mem::take(&mut self.counts).values().for_each(|it| add(&mut committed.counts, it));
         self.open.clear();
         self.rows = 0;
@@ -245,5 +262,7 @@ fn add(sum: &mut Counts, more: &Counts) {
     sum.bytes += more.bytes;
     sum.bodies_unread += more.bodies_unread;
     more.marked.iter().for_each(|(flaw, lines)| *sum.marked.entry(*flaw).or_default() += lines);
-    more.stages.iter().for_each(|(stage, events)| *sum.stages.entry(stage.clone()).or_default() += events);
+    more.stages
+        .iter()
+        .for_each(|(stage, events)| *sum.stages.entry(stage.clone()).or_default() += events);
 }

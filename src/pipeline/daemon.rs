@@ -51,7 +51,11 @@ pub enum DaemonError {
 ///
 /// # Errors
 /// When the archive cannot be written. What was told "kept" is kept, and the next start goes on there.
-pub fn run(daemon: &Daemon, archivist: &mut Archivist, watcher: &dyn Watcher) -> Result<(), DaemonError> {
+pub fn run(
+    daemon: &Daemon,
+    archivist: &mut Archivist,
+    watcher: &dyn Watcher,
+) -> Result<(), DaemonError> {
     let catalogs: Vec<Catalog> =
         daemon.sources.iter().map(|_| Catalog::open(&daemon.dir)).collect::<Result<_, _>>()?;
     let enter = |entrance: Entrance| {

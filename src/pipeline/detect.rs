@@ -72,7 +72,12 @@ fn feed(job: &Job, input: &Input, entrance: &Entrance) -> Result<(), OpenError> 
     let failed = |source| OpenError { name: name.clone(), doing: "read to its end", source };
     let mut stream = open(input)?;
     let cluster = Arc::clone(&job.cluster);
-    let of = Arc::new(Stream { source: 0, cluster, name: name.as_str().into(), chain: Chain::default() });
+    let of = Arc::new(Stream {
+        source: 0,
+        cluster,
+        name: name.as_str().into(),
+        chain: Chain::default(),
+    });
     let mut chunker = Chunker::at(0, job.line_bytes_max);
     while !job.stop.asked() {
         // What was read before an error is judged all the same.

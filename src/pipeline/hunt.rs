@@ -56,14 +56,18 @@ pub struct Hunted {
 ///
 /// # Errors
 /// When a file cannot be read, or `take` fails.
-pub fn hunt<E: From<HuntError>>(hunt: &Hunt<'_>, mut take: impl FnMut(Hunted) -> Result<(), E>) -> Result<(), E> {
+pub fn hunt<E: From<HuntError>>(
+    hunt: &Hunt<'_>,
+    mut take: impl FnMut(Hunted) -> Result<(), E>,
+) -> Result<(), E> {
     let mut done: Vec<Seen> = Vec::new();
     for attempt in 1.. {
         let files = files(hunt, &done).map_err(E::from)?;
         match over(hunt, &files, &mut done, &mut take) {
             // Parts were merged into a segment while they were read. The list of now has the
             // segment; what was handed over already is left out of it, event by event.
-            Err(Failed::Here(HuntError::Read(error))) if error.is_missing() && attempt < ATTEMPTS_MAX => {}
+            Err(Failed::Here(HuntError::Read(error)))
+                if error.is_missing() && attempt < ATTEMPTS_MAX => {}
             Err(Failed::Here(error)) => return Err(error.into()),
             Err(Failed::Taking(error)) => return Err(error),
             Ok(()) => break,
@@ -93,7 +97,9 @@ impl Seen {
     }
 
     fn holds(&self, file: &StoredFile, seq: i64) -> bool {
-        self.cluster == file.cluster && self.date == file.date && (self.seq_first..=self.seq_last).contains(&seq)
+        self.cluster == file.cluster
+            && self.date == file.date
+            && (self.seq_first..=self.seq_last).contains(&seq)
     }
 }
 
@@ -145,7 +151,12 @@ fn over<E>(
 }
 
 /// The findings of one file. Events of files that were read before are left out.
-fn one(hunt: &Hunt<'_>, file: &StoredFile, known: &[Seen], scratch: &mut Scratch) -> Result<Hunted, HuntError> {
+fn one(
+    hunt: &Hunt<'_>,
+    file: &StoredFile,
+    known: &[Seen],
+    scratch: &mut Scratch,
+) -> Result<Hunted, HuntError> {
     let mut found: Vec<(i64, Finding)> = Vec::new();
     let mut hunted = Hunted::default();
     let mut findings = Vec::new();
@@ -173,6 +184,7 @@ fn within(scope: &Scope, event: &Event<'_>) -> bool {
         return true;
     }
     event.micros(Field::StageTimestamp).is_none_or(|time| {
-        scope.since.is_none_or(|since| time >= since) && scope.until.is_none_or(|until| time < until)
+        scope.since.is_none_or(|since| time >= since)
+            && scope.until.is_none_or(|until| time < until)
     })
 }

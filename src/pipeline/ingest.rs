@@ -117,9 +117,19 @@ pub fn ingest<E: From<ArchivistError> + Send>(
     result.map(|()| failures.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn feed(job: &Job, catalog: &Catalog, input: &Input, entrance: &Entrance) -> Result<(), InputError> {
+fn feed(
+    job: &Job,
+    catalog: &Catalog,
+    input: &Input,
+    entrance: &Entrance,
+) -> Result<(), InputError> {
     let name = input.name();
-    let named = Named { cluster: &job.cluster, name: &name, line_bytes_max: job.line_bytes_max, growing: false };
+    let named = Named {
+        cluster: &job.cluster,
+        name: &name,
+        line_bytes_max: job.line_bytes_max,
+        growing: false,
+    };
     let spooled;
     let path: &Path = match input {
         Input::File(path) => path,
@@ -144,7 +154,12 @@ fn feed(job: &Job, catalog: &Catalog, input: &Input, entrance: &Entrance) -> Res
 }
 
 /// Locates a stream that cannot be read to its end by what can be read of it.
-fn salvage(job: &Job, catalog: &Catalog, named: &Named<'_>, path: &Path) -> Result<Option<Located>, InputError> {
+fn salvage(
+    job: &Job,
+    catalog: &Catalog,
+    named: &Named<'_>,
+    path: &Path,
+) -> Result<Option<Located>, InputError> {
     let mut readable = UntilError(open(&Input::File(path.to_owned()))?.bytes);
     Ok(locate(catalog, named, &mut readable, job.clock.now())?)
 }
@@ -158,12 +173,23 @@ impl Read for UntilError {
     }
 }
 
-fn send(job: &Job, located: Located, path: &Path, name: &str, entrance: &Entrance) -> Result<(), OpenError> {
+fn send(
+    job: &Job,
+    located: Located,
+    path: &Path,
+    name: &str,
+    entrance: &Entrance,
+) -> Result<(), OpenError> {
     let failed = |source| OpenError { name: name.to_owned(), doing: "read to its end", source };
     let mut stream = open_at(path, located.offset)?;
     let mut chunker = Chunker::at(located.offset, job.line_bytes_max);
     let cluster = Arc::clone(&job.cluster);
-    let of = Arc::new(Stream { source: located.source, cluster, name: name.into(), chain: located.chain });
+    let of = Arc::new(Stream {
+        source: located.source,
+        cluster,
+        name: name.into(),
+        chain: located.chain,
+    });
     while !job.stop.asked() {
         let (chunk, error) = match chunker.next(&mut stream.bytes) {
             Ok(Next::Chunk(chunk)) => (Some(chunk), None),

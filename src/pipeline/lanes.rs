@@ -154,13 +154,23 @@ mod tests {
 
     #[test]
     fn chunks_come_out_in_the_order_they_went_in() {
-        let stream = Arc::new(Stream { source: 0, cluster: "c".into(), name: "n".into(), chain: Chain::default() });
+        let stream = Arc::new(Stream {
+            source: 0,
+            cluster: "c".into(),
+            name: "n".into(),
+            chain: Chain::default(),
+        });
         let enter = |entrance: Entrance| {
             for start in 0..500 {
                 assert!(entrance.put(&stream, Chunk { start, bytes: Vec::new(), fragment: false }));
             }
         };
-        let make = || |job: Job| (0..job.chunk.start * 7919 % 500).fold(job.chunk.start, |it, _| std::hint::black_box(it));
+        let make = || {
+            |job: Job| {
+                (0..job.chunk.start * 7919 % 500)
+                    .fold(job.chunk.start, |it, _| std::hint::black_box(it))
+            }
+        };
         let out = run(Width { workers: 4, lane_chunks_max: 2 }, enter, make, |exit| {
             let mut out = Vec::new();
             while let Received::Done(start) = exit.next(Duration::from_secs(60)) {
@@ -173,10 +183,20 @@ mod tests {
 
     #[test]
     fn a_source_is_told_when_the_pipeline_has_ended() {
-        let stream = Arc::new(Stream { source: 0, cluster: "c".into(), name: "n".into(), chain: Chain::default() });
+        let stream = Arc::new(Stream {
+            source: 0,
+            cluster: "c".into(),
+            name: "n".into(),
+            chain: Chain::default(),
+        });
         let enter = |entrance: Entrance| {
             while entrance.put(&stream, Chunk { start: 0, bytes: Vec::new(), fragment: false }) {}
         };
-        run(Width { workers: 2, lane_chunks_max: 2 }, enter, || |_| (), |exit| drop(exit.next(Duration::from_secs(60))));
+        run(
+            Width { workers: 2, lane_chunks_max: 2 },
+            enter,
+            || |_| (),
+            |exit| drop(exit.next(Duration::from_secs(60))),
+        );
     }
 }

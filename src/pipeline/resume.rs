@@ -160,9 +160,13 @@ mod tests {
 
     fn keep(catalog: &mut Catalog, source: i64, text: &[u8]) {
         let mut chain = Chain::default();
-        text.split(|it| *it == b'\n').filter(|it| !it.is_empty()).for_each(|it| chain.push(&leaf(it)));
+        text.split(|it| *it == b'\n')
+            .filter(|it| !it.is_empty())
+            .for_each(|it| chain.push(&leaf(it)));
         let boundary = Boundary { end: text.len() as u64, digest: chain.value() };
-        catalog.commit(&Commit { positions: vec![(source, boundary)], ..Commit::default() }).unwrap();
+        catalog
+            .commit(&Commit { positions: vec![(source, boundary)], ..Commit::default() })
+            .unwrap();
     }
 
     #[test]

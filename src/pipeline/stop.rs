@@ -25,12 +25,15 @@ const PANICKED: i32 = 101;
 
 /// Wraps what a thread does. If it panics the process ends, and the next start recovers: a
 /// half-dead pipeline that looks alive would lose events.
-pub fn guarded<T>(name: &str, body: impl FnOnce() -> T) -> impl FnOnce() -> T {
+pub fn guarded<T, B: FnOnce() -> T>(name: &str, body: B) -> impl FnOnce() -> T + use<T, B> {
     let name = name.to_owned();
     move || {
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
         caught.unwrap_or_else(|_| {
-            tracing::error!(thread = name, "a thread panicked; the process ends so that the next start recovers");
+            tracing::error!(
+                thread = name,
+                "a thread panicked; the process ends so that the next start recovers"
+            );
             std::process::exit(PANICKED)
         })
     }
@@ -40,8 +43,14 @@ pub fn guarded<T>(name: &str, body: impl FnOnce() -> T) -> impl FnOnce() -> T {
 ///
 /// # Panics
 /// When the system gives no thread.
-pub fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
     let body = guarded(name, body);
     #[expect(clippy::expect_used, reason = "a machine without threads cannot run this program")]
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).expect("the system gives a thread")
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .expect("the system gives a thread")
 }

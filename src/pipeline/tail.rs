@@ -31,7 +31,14 @@ pub trait Observer: Send + Sync {
 
 /// Follows the path until asked to stop or the pipeline has ended. Failures of the file are
 /// reported and tried again for ever: a source never gives up on its own.
-pub fn follow(source: &Source, catalog: &Catalog, clock: &dyn Clock, entrance: &Entrance, observer: &dyn Observer, stop: &Stop) {
+pub fn follow(
+    source: &Source,
+    catalog: &Catalog,
+    clock: &dyn Clock,
+    entrance: &Entrance,
+    observer: &dyn Observer,
+    stop: &Stop,
+) {
     let mut tail = Tail::new(&source.path, source.line_bytes_max);
     let mut stream: Option<Arc<Stream>> = None;
     let mut failing = false;
@@ -108,8 +115,12 @@ fn place(
     let name = name(&source.path);
     let failed = |it| ResumeError::Read { name: name.to_string(), source: it };
     let mut file = tail.from_start().map_err(failed)?;
-    let named =
-        Named { cluster: &source.cluster, name: &name, line_bytes_max: source.line_bytes_max, growing: true };
+    let named = Named {
+        cluster: &source.cluster,
+        name: &name,
+        line_bytes_max: source.line_bytes_max,
+        growing: true,
+    };
     let Some(located) = locate(catalog, &named, &mut file, clock.now())? else {
         // It may be replaced before it has a line: look at the path again next time.
         tail.reopen();

@@ -106,14 +106,22 @@ impl Worker {
             leaves = rows.iter().map(|(line, _)| leaf(line)).collect();
             batches = columns(&job.stream.cluster, &rows, &leaves, self.clock.now());
         }
-        Done { stream: Arc::clone(&job.stream), end: chunk.end(), leaves, batches, findings, counts }
+        Done {
+            stream: Arc::clone(&job.stream),
+            end: chunk.end(),
+            leaves,
+            batches,
+            findings,
+            counts,
+        }
     }
 
     fn scan(&mut self, stream: &Stream, starts: &[u64], rows: &[Decoded<'_>]) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (start, (_, decoded)) in starts.iter().zip(rows) {
             if let Ok(event) = decoded {
-                let origin = Origin { cluster: &stream.cluster, source: &stream.name, position: *start };
+                let origin =
+                    Origin { cluster: &stream.cluster, source: &stream.name, position: *start };
                 scan(event, &self.rules, &mut self.scratch, &origin, &mut findings);
             }
         }
@@ -159,8 +167,13 @@ fn columns(cluster: &Arc<str>, rows: &[Decoded<'_>], leaves: &[Hash], now: i64) 
         }
     }
     let finish = |(day, columns, lines): (i64, Columns, Vec<&[u8]>)| {
-        #[expect(clippy::expect_used, reason = "columns built from one table fit it, or the program is wrong")]
-        columns.finish(cluster, event::date(day * DAY), now, &lines).expect("the columns fit their schema")
+        #[expect(
+            clippy::expect_used,
+            reason = "columns built from one table fit it, or the program is wrong"
+        )]
+        columns
+            .finish(cluster, event::date(day * DAY), now, &lines)
+            .expect("the columns fit their schema")
     };
     dates.into_iter().map(finish).collect()
 }

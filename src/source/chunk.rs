@@ -185,7 +185,8 @@ mod tests {
     #[test]
     fn a_line_over_the_limit_is_kept_in_pieces_that_say_so() {
         let chunks = chunks(b"0123456789\nab\n", 4);
-        let rows: Vec<(bool, &[u8])> = chunks.iter().flat_map(|it| it.lines().map(|(_, line)| (it.fragment, line))).collect();
+        let rows: Vec<(bool, &[u8])> =
+            chunks.iter().flat_map(|it| it.lines().map(|(_, line)| (it.fragment, line))).collect();
         assert_eq!(rows, [(true, &b"0123"[..]), (true, b"4567"), (true, b"89"), (false, b"ab")]);
     }
 

@@ -45,7 +45,9 @@ fn collect(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), OpenError> {
         let kind = fs::metadata(&path).map_err(failed(&path))?;
         if kind.is_dir() {
             collect(&path, found)?;
-        } else if kind.is_file() && path.extension().and_then(OsStr::to_str).is_some_and(|it| ENDINGS.contains(&it)) {
+        } else if kind.is_file()
+            && path.extension().and_then(OsStr::to_str).is_some_and(|it| ENDINGS.contains(&it))
+        {
             found.push(path);
         }
     }
@@ -57,7 +59,8 @@ fn collect(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), OpenError> {
 fn age(path: &Path) -> (PathBuf, bool, String) {
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     let stem = name.split(".log").next().unwrap_or(name);
-    let rotated = stem.len() > 24 && stem.get(stem.len() - 24..).is_some_and(|it| it.starts_with('-'));
+    let rotated =
+        stem.len() > 24 && stem.get(stem.len() - 24..).is_some_and(|it| it.starts_with('-'));
     (path.parent().map(Path::to_owned).unwrap_or_default(), !rotated, name.to_owned())
 }
 
@@ -68,13 +71,26 @@ mod tests {
     #[test]
     fn rotated_files_come_before_the_live_one() {
         let dir = tempfile::tempdir().unwrap();
-        let names = ["audit.log", "audit-2026-11-23T03-00-01.000.log.gz", "audit-2026-11-23T03-00-00.000.log", "notes.txt"];
+        let names = [
+            "audit.log",
+            "audit-2026-11-23T03-00-01.000.log.gz",
+            "audit-2026-11-23T03-00-00.000.log",
+            "notes.txt",
+        ];
         for name in names {
             fs::File::create(dir.path().join(name)).unwrap();
         }
         let found = inputs(&[dir.path().to_owned()]).unwrap();
-        let names: Vec<String> = found.iter().map(|it| it.name().rsplit('/').next().unwrap().to_owned()).collect();
-        assert_eq!(names, ["audit-2026-11-23T03-00-00.000.log", "audit-2026-11-23T03-00-01.000.log.gz", "audit.log"]);
+        let names: Vec<String> =
+            found.iter().map(|it| it.name().rsplit('/').next().unwrap().to_owned()).collect();
+        assert_eq!(
+            names,
+            [
+                "audit-2026-11-23T03-00-00.000.log",
+                "audit-2026-11-23T03-00-01.000.log.gz",
+                "audit.log"
+            ]
+        );
     }
 
     #[test]

@@ -78,14 +78,16 @@ pub fn open(input: &Input) -> Result<Stream, OpenError> {
 /// When it cannot be opened, or ends before the offset.
 pub fn open_at(path: &Path, offset: u64) -> Result<Stream, OpenError> {
     let input = Input::File(path.to_owned());
-    let failed = |source| OpenError { name: input.name(), doing: "read up to where it is kept", source };
+    let failed =
+        |source| OpenError { name: input.name(), doing: "read up to where it is kept", source };
     let mut stream = open(&input)?;
     if !stream.compressed {
         let mut file = File::open(path).map_err(failed)?;
         file.seek(SeekFrom::Start(offset)).map_err(failed)?;
         return Ok(Stream { bytes: Box::new(file), compressed: false });
     }
-    let passed = io::copy(&mut stream.bytes.by_ref().take(offset), &mut io::sink()).map_err(failed)?;
+    let passed =
+        io::copy(&mut stream.bytes.by_ref().take(offset), &mut io::sink()).map_err(failed)?;
     if passed < offset {
         return Err(failed(io::ErrorKind::UnexpectedEof.into()));
     }

@@ -57,7 +57,8 @@ impl Tail {
         };
         let watch = || -> Result<notify::RecommendedWatcher, notify::Error> {
             let mut watcher = notify::recommended_watcher(notice)?;
-            let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder =
+                path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
             watcher.watch(folder, RecursiveMode::NonRecursive)?;
             Ok(watcher)
         };
@@ -192,7 +193,10 @@ mod tests {
                 Step::Opened => tail.place(0).unwrap(),
                 Step::Chunk(chunk) => seen.push(String::from_utf8(chunk.bytes).unwrap()),
                 Step::Ended(rest) => {
-                    seen.push(format!("end {:?}", rest.map(|it| String::from_utf8(it.bytes).unwrap())));
+                    seen.push(format!(
+                        "end {:?}",
+                        rest.map(|it| String::from_utf8(it.bytes).unwrap())
+                    ));
                 }
                 Step::Idle => return seen,
             }

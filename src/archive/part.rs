@@ -8,7 +8,7 @@ use arrow::compute::interleave_record_batch;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
@@ -66,6 +66,16 @@ pub fn properties() -> Result<WriterProperties, ParquetError> {
     for name in ["request_object", "response_object"] {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }
+    // Nearly every value is another one: a dictionary would be the column again. Neighbours are
+    // of one object, so that their times and places differ by little.
+    for name in ["seq", "time", "received", "latency_us"] {
+        properties = properties
+            .set_column_dictionary_enabled(ColumnPath::from(name), false)
+            .set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);
+    }
+    properties = properties
+        .set_column_dictionary_enabled(ColumnPath::from("audit_id"), false)
+        .set_column_encoding(ColumnPath::from("audit_id"), Encoding::DELTA_LENGTH_BYTE_ARRAY);
     for name in ["request_object", "response_object", "annotations", "user_extra", SKELETON] {
         properties = properties
             .set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::None);

@@ -53,7 +53,7 @@ impl Tail {
         let (changed, changes) = sync_channel(1);
         let notice = move |_: Result<notify::Event, notify::Error>| {
             // A full channel already says what this would say.
-            drop(changed.try_send(()));
+            changed.try_send(()).ok();
         };
         let watch = || -> Result<notify::RecommendedWatcher, notify::Error> {
             let mut watcher = notify::recommended_watcher(notice)?;

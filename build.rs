@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+#[expect(clippy::disallowed_methods, reason = "a build's output need not outlive a crash")]
 fn main() -> io::Result<()> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or(io::ErrorKind::NotFound)?);
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?);
@@ -20,7 +21,7 @@ fn main() -> io::Result<()> {
     table.push_str("const SHIPPED: &[(&str, &str)] = &[\n");
     for file in &files {
         let name = Path::new("rules").join(file.strip_prefix(&folder).unwrap_or(file));
-        let line = writeln!(table, "    ({:?}, include_str!({:?})),", name, file);
+        let line = writeln!(table, "    ({name:?}, include_str!({file:?})),");
         line.map_err(io::Error::other)?;
     }
     table.push_str("];\n");

@@ -2,11 +2,12 @@
 //! that it must not.
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its files should stop")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use kustos::decode;
-use kustos::rules::{LoadOptions, RuleSet, Scratch, load};
+use kustos::rules::{LoadOptions, RuleSet, Scratch, load, shipped};
 use serde_json::Value;
 
 #[test]
@@ -73,4 +74,28 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+#[test]
+fn the_genuine_sample_has_the_findings_it_should() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| fs::read(root.join("tests/data").join(file)).unwrap();
+    let want: BTreeMap<String, Value> =
+        serde_json::from_slice(&read("audit-sample-findings.json")).unwrap();
+    let rules = shipped().unwrap();
+    let mut counts: BTreeMap<&str, u64> =
+        rules.rules().iter().map(|it| (it.id.as_str(), 0)).collect();
+    let (mut scratch, mut found) = (Scratch::default(), Vec::new());
+    for line in read("audit-sample.log").split(|it| *it == b'\n').filter(|it| !it.is_empty()) {
+        let event = decode::line(line).unwrap();
+        rules.matches(&event, &mut scratch, &mut found);
+        for index in &found {
+            *counts.entry(&rules.rule(*index).id).or_default() += 1;
+        }
+    }
+    for (id, want) in &want {
+        assert_eq!(counts.get(id.as_str()).copied(), want["findings"].as_u64(), "{}", want["file"]);
+    }
+    assert_eq!(counts.len(), want.len());
+    assert_eq!(scratch.bodies_unread(), 0);
 }

@@ -79,10 +79,16 @@ pub struct FoundSource {
 
 impl Finding {
     /// `ruleset` is the hash of the set `rule` is from; `identity` is the event's.
-    pub fn new(rule: &Rule, ruleset: &str, event: &Event<'_>, origin: &Origin<'_>) -> Finding {
+    pub fn new(
+        rule: &Rule,
+        ruleset: &str,
+        event: &Event<'_>,
+        origin: &Origin<'_>,
+        identity: &Hash,
+    ) -> Finding {
         let time = event.micros(Field::StageTimestamp).and(event.text(Field::StageTimestamp));
         Finding {
-            id: id(&rule.id, &identity(event, origin)),
+            id: id(&rule.id, identity),
             rule: FoundRule {
                 id: rule.id.clone(),
                 title: rule.title.clone(),
@@ -124,10 +130,10 @@ impl FoundEvent {
 
 /// What makes an event itself: where it happened, when, and its bytes. The audit ID
 /// is no part of it, because the client chooses that one.
-pub fn identity(event: &Event<'_>, origin: &Origin<'_>) -> Hash {
+pub fn identity(event: &Event<'_>, cluster: &str) -> Hash {
     let text = |field| event.text(field).unwrap_or_default();
     hash(&[
-        origin.cluster.as_bytes(),
+        cluster.as_bytes(),
         text(Field::Stage).as_bytes(),
         text(Field::StageTimestamp).as_bytes(),
         &leaf(event.line().as_bytes()),

@@ -1,6 +1,6 @@
 //! Runs a rule set over one event.
 
-use super::finding::Finding;
+use super::finding::{Finding, identity};
 use crate::event::Event;
 use crate::rules::{RuleSet, Scratch};
 
@@ -26,11 +26,14 @@ pub fn scan(
     // An empty vector allocates nothing, and nearly every event leaves it empty.
     let mut found = Vec::new();
     rules.matches(event, scratch, &mut found);
-    let findings = found.into_iter().map(|index| {
+    if found.is_empty() {
+        return;
+    }
+    let identity = identity(event, origin.cluster);
+    out.extend(found.into_iter().map(|index| {
         let rule = rules.rule(index);
-        Finding::new(rule, rules.hash(), event, origin)
-    });
-    out.extend(findings);
+        Finding::new(rule, rules.hash(), event, origin, &identity)
+    }));
 }
 
 #[cfg(test)]

@@ -101,14 +101,6 @@ impl Access {
         Access::Paths(paths.into(), dotted(flat))
     }
 
-    /// The field, when the decoder indexes it: the prefilter may then use it.
-    pub(super) fn indexed(&self) -> Option<Field> {
-        match self {
-            Access::Indexed(field, _) => Some(*field),
-            _ => None,
-        }
-    }
-
     /// Cheap ways come first when several tests must all pass.
     pub(super) fn cost(&self) -> u32 {
         match self {

@@ -136,17 +136,20 @@ impl Reason {
 /// The string in Go's double quotes at the start of `text`, and what follows it.
 /// Go's escapes that no name needs (`\x07`, `\u00e9`) are kept as they are written.
 fn quoted(text: &str) -> Option<(String, &str)> {
-    let mut chars = text.strip_prefix('"')?.chars();
+    let mut rest = text.strip_prefix('"')?;
     let mut content = String::new();
     loop {
-        match chars.next()? {
-            '"' => return Some((content, chars.as_str())),
-            '\\' => match chars.next()? {
-                escaped @ ('"' | '\\') => content.push(escaped),
-                other => content.extend(['\\', other]),
-            },
-            plain => content.push(plain),
+        let (plain, special) = rest.split_at(rest.find(['"', '\\'])?);
+        content.push_str(plain);
+        if let Some(after) = special.strip_prefix('"') {
+            return Some((content, after));
         }
+        let mut escaped = special.strip_prefix('\\')?.chars();
+        match escaped.next()? {
+            quote @ ('"' | '\\') => content.push(quote),
+            other => content.extend(['\\', other]),
+        }
+        rest = escaped.as_str();
     }
 }
 

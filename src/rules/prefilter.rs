@@ -8,24 +8,50 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::access::Access;
 use super::compile::Node;
+use super::derived::Derived;
 use super::ir::Mode;
 use super::matcher::Matcher;
+use super::raw;
 use super::scratch::Context;
 use crate::event::Field;
 
+/// What an index is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Field(Field),
+    Derived(Derived),
+}
+
 /// The fields worth an index: rules name their values, and events differ in them.
-const INDEXED: [Field; 9] = [
-    Field::Verb,
-    Field::Resource,
-    Field::Subresource,
-    Field::ApiGroup,
-    Field::Namespace,
-    Field::Username,
-    Field::Code,
-    Field::Stage,
-    Field::Decision,
+const INDEXED: [Key; 14] = [
+    Key::Field(Field::Verb),
+    Key::Field(Field::Resource),
+    Key::Field(Field::Subresource),
+    Key::Field(Field::ApiGroup),
+    Key::Field(Field::Namespace),
+    Key::Field(Field::Username),
+    Key::Field(Field::UserGroups),
+    Key::Field(Field::ImpersonatedUsername),
+    Key::Field(Field::Code),
+    Key::Field(Field::Stage),
+    Key::Field(Field::Decision),
+    Key::Derived(Derived::UserKind),
+    Key::Derived(Derived::RbacRole),
+    Key::Derived(Derived::TokenForSelf),
 ];
+
+impl Key {
+    /// Whether this is what `access` leads to.
+    fn is(self, access: &Access) -> bool {
+        match (self, access) {
+            (Key::Field(field), Access::Indexed(at, _)) => field == *at,
+            (Key::Derived(derived), Access::Derived(it)) => derived == *it,
+            _ => false,
+        }
+    }
+}
 
 /// What stands for a field that is missing or `null`. No JSON text reads like this.
 const ABSENT: &str = "\u{0}";
@@ -43,7 +69,7 @@ pub(super) struct Prefilter {
 /// One field's sets of rules.
 #[derive(Debug)]
 struct Index {
-    field: Field,
+    key: Key,
     /// Rules that allow this value, and those that do not care.
     by_value: BTreeMap<String, Vec<u64>>,
     /// Rules that do not care.
@@ -57,7 +83,12 @@ impl Prefilter {
     }
 
     /// Fills `found` with one bit per rule: set when the rule could match.
-    pub(super) fn candidates(&self, context: &Context<'_, '_>, found: &mut Vec<u64>) {
+    pub(super) fn candidates(
+        &self,
+        context: &Context<'_, '_>,
+        found: &mut Vec<u64>,
+        allowed: &mut Vec<u64>,
+    ) {
         found.clear();
         found.resize(words(self.rules), u64::MAX);
         let spare = words(self.rules) * 64 - self.rules;
@@ -65,11 +96,11 @@ impl Prefilter {
             *last = u64::MAX.checked_shr(u32::try_from(spare).unwrap_or(0)).unwrap_or(0);
         }
         for index in &self.indexes {
-            let Some(allowed) = index.allowed(context) else {
-                continue;
-            };
-            for (word, mask) in found.iter_mut().zip(allowed) {
-                *word &= mask;
+            allowed.clear();
+            if index.allowed(context, allowed) {
+                for (word, mask) in found.iter_mut().zip(allowed.iter()) {
+                    *word &= mask;
+                }
             }
         }
     }
@@ -89,9 +120,9 @@ pub(super) fn positions(words: &[u64]) -> impl Iterator<Item = usize> {
 
 impl Index {
     /// `None` when no rule cares about the field.
-    fn new(field: Field, nodes: &[Node]) -> Option<Index> {
+    fn new(key: Key, nodes: &[Node]) -> Option<Index> {
         let demands: Vec<Option<BTreeSet<String>>> =
-            nodes.iter().map(|it| demand(it, field)).collect();
+            nodes.iter().map(|it| demand(it, key)).collect();
         let mut any = vec![0; words(nodes.len())];
         for (rule, demand) in demands.iter().enumerate() {
             if demand.is_none() {
@@ -104,88 +135,116 @@ impl Index {
                 set(by_value.entry(value.clone()).or_insert_with(|| any.clone()), rule);
             }
         }
-        demands.iter().any(Option::is_some).then_some(Index { field, by_value, any })
+        demands.iter().any(Option::is_some).then_some(Index { key, by_value, any })
     }
 
-    /// The rules that allow the event's value. `None`: the value is of a kind that
-    /// is not indexed, and says nothing.
-    fn allowed(&self, context: &Context<'_, '_>) -> Option<&[u64]> {
-        let json = match context.event.json(self.field) {
-            Some("null") => ABSENT,
-            Some(json) => json,
+    /// Fills `allowed` with the rules that allow the event's value. `false`: the value
+    /// is of a kind that is not indexed, and says nothing.
+    fn allowed(&self, context: &Context<'_, '_>, allowed: &mut Vec<u64>) -> bool {
+        let field = match self.key {
+            Key::Field(field) => field,
+            Key::Derived(derived) => return self.derived(derived, context, allowed),
+        };
+        match context.event.json(field) {
+            Some("null") => self.add(ABSENT, allowed),
+            // Any member will do for a rule, so each adds the rules it will do for.
+            Some(json) if json.starts_with('[') => {
+                allowed.extend(&self.any);
+                raw::members(json).all(|member| self.add_json(member, allowed))
+            }
+            Some(json) => self.add_json(json, allowed),
             // What is no audit event may hold the dotted name as one key.
-            None if !context.audit => return None,
-            None => ABSENT,
-        };
-        let value = match json.strip_prefix('"').and_then(|it| it.strip_suffix('"')) {
-            // Numbers in quotes may be written in many ways.
-            Some(_) if self.field == Field::Code => return None,
-            Some(text) => text,
-            None if json == ABSENT || json.bytes().all(|it| it.is_ascii_digit()) => json,
-            None => return None,
-        };
-        if !value.is_ascii() || value.contains('\\') {
-            return None;
+            None => context.audit && self.add(ABSENT, allowed),
+        }
+    }
+
+    fn derived(&self, derived: Derived, context: &Context<'_, '_>, allowed: &mut Vec<u64>) -> bool {
+        let mut seen = false;
+        let added = context.audit
+            && derived.visit(context, &mut |text| {
+                seen = true;
+                self.add(text, allowed)
+            });
+        if seen { added } else { self.add(ABSENT, allowed) }
+    }
+
+    /// As [`Index::add`], for a JSON string or integer.
+    fn add_json(&self, json: &str, allowed: &mut Vec<u64>) -> bool {
+        match json.strip_prefix('"').and_then(|it| it.strip_suffix('"')) {
+            // Numbers in quotes may be written in many ways, escapes as well.
+            Some(text) if self.key == Key::Field(Field::Code) || text.contains('\\') => false,
+            Some(text) => self.add(text, allowed),
+            None => json.bytes().all(|it| it.is_ascii_digit()) && self.add(json, allowed),
+        }
+    }
+
+    /// Adds the rules that allow this value. `false`: it is of a kind that is not indexed.
+    fn add(&self, value: &str, allowed: &mut Vec<u64>) -> bool {
+        if !value.is_ascii() {
+            return false;
         }
         let found = if value.bytes().any(|it| it.is_ascii_uppercase()) {
             self.by_value.get(&value.to_ascii_lowercase())
         } else {
             self.by_value.get(value)
         };
-        Some(found.unwrap_or(&self.any))
+        let found = found.unwrap_or(&self.any);
+        if allowed.is_empty() {
+            allowed.extend(found);
+        } else {
+            allowed.iter_mut().zip(found).for_each(|(word, more)| *word |= more);
+        }
+        true
     }
 }
 
-/// The values of `field`, in lower case, of which the event must have one if the
-/// expression is to hold. `None`: it may hold whatever the field is.
-fn demand(node: &Node, field: Field) -> Option<BTreeSet<String>> {
+/// The values of the key, in lower case, of which the event must have one if the
+/// expression is to hold. `None`: it may hold whatever the value is.
+fn demand(node: &Node, key: Key) -> Option<BTreeSet<String>> {
     match node {
         Node::All(parts) => {
-            parts.iter().filter_map(|it| demand(it, field)).reduce(|left, right| &left & &right)
+            parts.iter().filter_map(|it| demand(it, key)).reduce(|left, right| &left & &right)
         }
-        Node::Any(parts) => union(parts, field),
-        Node::AtLeast(count, parts) if *count > 0 => union(parts, field),
-        Node::Values { access, tests, mode } if access.indexed() == Some(field) => {
+        Node::Any(parts) => union(parts, key),
+        Node::AtLeast(count, parts) if *count > 0 => union(parts, key),
+        Node::Values { access, tests, mode } if key.is(access) => {
             let tests = match mode {
                 Mode::Any => tests,
                 // Every one must be passed, so the first alone is demanded as well.
                 Mode::All => tests.get(..1).unwrap_or_default(),
                 Mode::None => return None,
             };
-            let values: Option<BTreeSet<String>> =
-                tests.iter().map(|it| exact(it, field)).collect();
+            let values: Option<BTreeSet<String>> = tests.iter().map(|it| exact(it, key)).collect();
             values.filter(|it| it.len() <= VALUES_MAX)
         }
-        Node::Null(access) if access.indexed() == Some(field) => {
-            Some(BTreeSet::from([ABSENT.to_owned()]))
-        }
+        Node::Null(access) if key.is(access) => Some(BTreeSet::from([ABSENT.to_owned()])),
         Node::Not(part) => match &**part {
-            Node::Exists(access) if access.indexed() == Some(field) => {
-                Some(BTreeSet::from([ABSENT.to_owned()]))
-            }
+            Node::Exists(access) if key.is(access) => Some(BTreeSet::from([ABSENT.to_owned()])),
             _ => None,
         },
         _ => None,
     }
 }
 
-fn union(parts: &[Node], field: Field) -> Option<BTreeSet<String>> {
+fn union(parts: &[Node], key: Key) -> Option<BTreeSet<String>> {
     let mut all = BTreeSet::new();
     for part in parts {
-        all.extend(demand(part, field)?);
+        all.extend(demand(part, key)?);
     }
     (all.len() <= VALUES_MAX).then_some(all)
 }
 
 /// The one text a test accepts, as the event would write it.
-fn exact(test: &Matcher, field: Field) -> Option<String> {
+fn exact(test: &Matcher, key: Key) -> Option<String> {
     match test {
         Matcher::Text(pattern) => pattern.exact(),
         // The API server writes the code as a bare integer. A number in another
         // field may be written in many ways.
-        Matcher::Number(number) if field == Field::Code && number.fract() == 0.0 => {
+        Matcher::Number(number) if key == Key::Field(Field::Code) && number.fract() == 0.0 => {
             Some(number.to_string())
         }
+        // A computed bool is text: `true` or `false`, in lower case.
+        Matcher::Bool(yes) if matches!(key, Key::Derived(_)) => Some(yes.to_string()),
         _ => None,
     }
 }

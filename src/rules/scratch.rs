@@ -65,6 +65,7 @@ pub struct Scratch {
     reason: OnceCell<Option<Reason>>,
     unread: Cell<u64>,
     pub(super) candidates: Vec<u64>,
+    pub(super) allowed: Vec<u64>,
 }
 
 impl Scratch {

@@ -84,12 +84,14 @@ impl RuleSet {
         found.clear();
         scratch.clear();
         let mut candidates = std::mem::take(&mut scratch.candidates);
+        let mut allowed = std::mem::take(&mut scratch.allowed);
         let context = Context::new(event, scratch);
-        self.prefilter.candidates(&context, &mut candidates);
+        self.prefilter.candidates(&context, &mut candidates, &mut allowed);
         let scope = Scope { context: &context, member: None };
         let holds = |at: &usize| self.nodes.get(*at).is_some_and(|node| node.holds(scope));
         found.extend(positions(&candidates).filter(holds).map(RuleIndex));
         scratch.candidates = candidates;
+        scratch.allowed = allowed;
     }
 }
 

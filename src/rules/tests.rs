@@ -248,6 +248,15 @@ fn the_prefilter_leaves_out_no_rule_that_matches() {
         "responseStatus.code|gte: 400",
         "verb|neq: list",
         "verb|contains: e",
+        "user.groups: system:masters",
+        "user.groups|all:\n  - a\n  - b",
+        "user.groups|contains: master",
+        "user.groups: null",
+        "kustos.userKind: person",
+        "kustos.userKind|exists: false",
+        "kustos.userKind: null",
+        "kustos.tokenForSelf: false",
+        "kustos.rbacRole: View",
     ];
     let lines = [
         audit(r#""verb":"get""#),
@@ -260,6 +269,15 @@ fn the_prefilter_leaves_out_no_rule_that_matches() {
             r#""objectRef":{"resource":"PODS","subresource":"exec"},"responseStatus":{"code":403.0}"#,
         ),
         audit(r#""responseStatus":{"code":"0403"}"#),
+        audit(r#""user":{"username":"eve","groups":["x","System:Masters"]}"#),
+        audit(r#""user":{"username":"system:node:n","groups":["b","c","a"]}"#),
+        audit(r#""user":{"username":"","groups":["system:m\u0061sters",1]}"#),
+        audit(
+            r#""user":{"username":"eve","groups":[]},"objectRef":{"resource":"serviceaccounts","subresource":"token"}"#,
+        ),
+        audit(
+            r#""annotations":{"authorization.k8s.io/reason":"RBAC: allowed by RoleBinding \"b/n\" of ClusterRole \"view\" to User \"eve\""}"#,
+        ),
         r#"{"verb":"get","objectRef.resource":"pods"}"#.to_owned(),
     ];
     // A rule that the prefilter cannot index is judged by its matchers alone.

@@ -40,6 +40,10 @@ const SEGMENT_BYTES: (ByteSize, ByteSize) = (ByteSize::mib(1), ByteSize::mib(64 
 const LINE_BYTES: (ByteSize, ByteSize) = (ByteSize(64 << 10), ByteSize::mib(1 << 10));
 const CHUNK_BYTES: (ByteSize, ByteSize) = (ByteSize(64 << 10), ByteSize::mib(1 << 10));
 
+/// Most threads, and most chunks in a lane: more is a slip of the finger.
+const WORKERS_MAX: u16 = 1_024;
+const LANE_CHUNKS_MAX: u16 = 1_024;
+
 /// The whole configuration of one kustos.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +63,8 @@ pub struct Config {
     /// Health, metrics and the API.
     #[serde(default)]
     pub http: Http,
-    /// Threads that decode and match. Default: one for each core.
+    /// Threads that decode and match. Default: one for each core; 1 to 1024.
+    #[schemars(range(min = 1, max = 1024))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<NonZeroU16>,
     /// Bounds on memory.
@@ -141,7 +146,8 @@ pub struct Limits {
     /// How much a source hands over at once; a longer line makes its own chunk. Default: 4MiB;
     /// 64KiB to 1GiB.
     pub chunk_bytes_max: ByteSize,
-    /// Chunks that may wait between two stages; then the source waits. Default: 4; 1 to 65535.
+    /// Chunks that may wait between two stages; then the source waits. Default: 4; 1 to 1024.
+    #[schemars(range(min = 1, max = 1024))]
     pub lane_chunks_max: NonZeroU16,
 }
 
@@ -183,6 +189,19 @@ pub enum LogLevel {
     Debug,
     /// Each detail.
     Trace,
+}
+
+impl LogLevel {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
 }
 
 /// Where in a configuration something is wrong.
@@ -297,6 +316,11 @@ impl Config {
         within(file, "archive.segment_bytes_max", archive.segment_bytes_max, SEGMENT_BYTES)?;
         within(file, "limits.line_bytes_max", limits.line_bytes_max, LINE_BYTES)?;
         within(file, "limits.chunk_bytes_max", limits.chunk_bytes_max, CHUNK_BYTES)?;
+        let least = NonZeroU16::MIN.get();
+        let workers = self.workers.map_or(least, NonZeroU16::get);
+        within(file, "workers", workers, (least, WORKERS_MAX))?;
+        let chunks = limits.lane_chunks_max.get();
+        within(file, "limits.lane_chunks_max", chunks, (least, LANE_CHUNKS_MAX))?;
         self.check_names(file)
     }
 
@@ -494,5 +518,94 @@ impl JsonSchema for Rules {
             "description": "`standard`, or the path of a rule file or folder",
             "examples": ["standard", "/etc/kustos/rules"]
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = "archive: { dir: /var/lib/kustos }
+sources:
+  - { kind: file, cluster: prod-eu, path: /var/log/kubernetes/audit/audit.log }
+rules: [standard, /etc/kustos/rules]
+sinks:
+  - { kind: webhook, name: oncall, url_file: /etc/kustos/oncall-url, min_level: high }
+";
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("kustos.yaml")).map_err(|it| it.to_string())
+    }
+
+    #[test]
+    fn the_smallest_useful_file_is_read_and_its_defaults_are_filled_in() {
+        let config = parse(SMALLEST).unwrap();
+        assert_eq!(config.archive.keep, Period::days(2192));
+        assert_eq!(config.rules, [Rules::Standard, Rules::Path("/etc/kustos/rules".into())]);
+        assert_eq!(config.sinks.first().unwrap().name(), "oncall");
+        assert_eq!(config.http.listen.to_string(), "127.0.0.1:9477");
+        assert_eq!(parse("archive: {dir: a}").unwrap().rules, [Rules::Standard]);
+    }
+
+    #[test]
+    fn what_is_shown_reads_as_the_same_configuration() {
+        let config = parse(SMALLEST).unwrap();
+        assert_eq!(parse(&config.shown()).unwrap(), config);
+        assert!(config.shown().contains("keep: 2192d"), "{}", config.shown());
+    }
+
+    #[test]
+    fn a_mistake_is_refused_with_its_place() {
+        for (text, want) in [
+            (
+                "archive:\n  dir: a\n  kep: 6y\n",
+                r#"kustos.yaml, line 3, archive: unknown key "kep"; did you mean "keep"?"#,
+            ),
+            (
+                "archvie: {dir: a}",
+                r#"kustos.yaml, line 1: unknown key "archvie"; did you mean "archive"?"#,
+            ),
+            ("archive: {dir: a}\nzzz: 1", r#"kustos.yaml, line 2: unknown key "zzz""#),
+            ("", "kustos.yaml, line 1: missing field `archive`"),
+            (
+                "archive: {dir: a, part_age_max: 5}",
+                r#"kustos.yaml, line 1, archive.part_age_max: "5" is no span of time; write it like "15m""#,
+            ),
+            (
+                "archive: {dir: a, part_age_max: 2h}",
+                "kustos.yaml, archive.part_age_max: 2h is not within 10ms and 1m",
+            ),
+            (
+                "archive: {dir: a}\nworkers: 5000",
+                "kustos.yaml, workers: 5000 is not within 1 and 1024",
+            ),
+            (
+                "archive: {dir: a}\nsources: [{kind: kafka, brokers: [k]}]",
+                r#"kustos.yaml, sources[0].kind: source kind "kafka" is not in this version; it reads "file""#,
+            ),
+            (
+                "archive: {dir: a}\nsources: [{kind: file, cluster: a/b, path: p}]",
+                r#"kustos.yaml, sources[0].cluster: "a/b" is no name; use 1 to 63 of a-z, A-Z, 0-9, -, _ and ., not first a ."#,
+            ),
+            (
+                "archive: {dir: a}\nsinks: [{kind: x}, {kind: x}]",
+                r#"kustos.yaml, sinks[1]: there are two sinks "x"; give one a `name`"#,
+            ),
+        ] {
+            assert_eq!(parse(text).unwrap_err(), want, "{text}");
+        }
+        assert!(parse("archive: [").unwrap_err().starts_with("kustos.yaml, line "));
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused() {
+        let long = format!("archive: {{dir: a}}\n#{}", "x".repeat(1 << 20));
+        assert_eq!(parse(&long).unwrap_err(), "kustos.yaml: the file is longer than 1MiB");
+    }
+
+    #[test]
+    fn a_guess_that_is_mostly_wrong_is_not_made() {
+        assert_eq!(nearest("lvl", &["level", "format"]).as_deref(), Some("level"));
+        assert_eq!(nearest("zzz", &["level", "format"]), None);
     }
 }

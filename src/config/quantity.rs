@@ -163,7 +163,7 @@ impl<T: FromStr<Err = QuantityError>> Visitor<'_> for Text<T> {
 }
 
 macro_rules! as_text {
-    ($type:ident, $expecting:literal, $pattern:literal, $examples:tt) => {
+    ($type:ident, $expecting:literal, $json:tt, $pattern:literal, $examples:tt) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<$type, D::Error> {
                 from.deserialize_any(Text(std::marker::PhantomData, $expecting))
@@ -182,14 +182,26 @@ macro_rules! as_text {
             }
 
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern, "examples": $examples })
+                json_schema!({ "type": $json, "pattern": $pattern, "examples": $examples })
             }
         }
     };
 }
 
-as_text!(ByteSize, "a size like \"64MiB\"", "^[0-9]+ *([KMGT]iB|[kMGT]?B)?$", ["64MiB", "1GiB"]);
-as_text!(Period, "a span of time like \"15m\"", "^[0-9]+ *(ms|[smhdwy])$", ["1s", "15m", "6y"]);
+as_text!(
+    ByteSize,
+    "a size like \"64MiB\"",
+    ["string", "integer"],
+    "^[0-9]+ *([KMGT]iB|[kMGT]?B)?$",
+    ["64MiB", "1GiB"]
+);
+as_text!(
+    Period,
+    "a span of time like \"15m\"",
+    "string",
+    "^[0-9]+ *(ms|[smhdwy])$",
+    ["1s", "15m", "2192d"]
+);
 
 #[cfg(test)]
 mod tests {

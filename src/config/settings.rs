@@ -144,6 +144,9 @@ pub enum SecretError {
     /// There is nothing in it.
     #[error("the secret in {0} is empty")]
     Empty(String),
+    /// It is no secret but some other file.
+    #[error("the secret file {0} is longer than {SECRET_BYTES_MAX} bytes")]
+    TooLong(PathBuf),
     /// Two places are named, so one of them is wrong.
     #[error("give only one of {0}, {0}_file and {0}_env")]
     Several(&'static str),
@@ -200,10 +203,17 @@ impl fmt::Debug for Secret {
 fn read_file(path: PathBuf) -> Result<String, SecretError> {
     let read = || -> std::io::Result<String> {
         let mut text = String::new();
-        std::fs::File::open(&path)?.take(SECRET_BYTES_MAX).read_to_string(&mut text)?;
+        // One byte more than allowed, so that a longer file is refused and not cut.
+        std::fs::File::open(&path)?.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
         Ok(text)
     };
-    read().map_err(|source| SecretError::File { path, source })
+    match read() {
+        Ok(text) if u64::try_from(text.len()).unwrap_or(u64::MAX) > SECRET_BYTES_MAX => {
+            Err(SecretError::TooLong(path))
+        }
+        Ok(text) => Ok(text),
+        Err(source) => Err(SecretError::File { path, source }),
+    }
 }
 
 fn variable(name: &str) -> Result<String, SecretError> {
@@ -279,6 +289,8 @@ mod tests {
         assert_eq!(secret.read().unwrap(), "two");
         put("\n");
         assert!(matches!(secret.read(), Err(SecretError::Empty(_))));
+        put(&"x".repeat(70_000));
+        assert!(matches!(secret.read(), Err(SecretError::TooLong(_))));
     }
 
     #[test]

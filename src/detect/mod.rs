@@ -1,1 +1,7 @@
-//! (see the following commits)
+//! Here is an event and a rule set; this gives the [`Finding`]s.
+
+pub mod finding;
+pub mod scan;
+
+pub use finding::Finding;
+pub use scan::{Origin, scan};

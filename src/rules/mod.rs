@@ -1,1 +1,71 @@
-//! (see the following commits)
+//! Rule files in, a [`RuleSet`] out: parsed by a front end per dialect, brought
+//! into one intermediate form, compiled, and indexed so that most events reach
+//! no rule at all.
+//!
+//! `load` reads files, `sigma` is the Sigma front end, `compile` and `matcher`
+//! make the form executable, `prefilter` finds the candidates, `access` knows
+//! where a field's value lies. Which names rules may use is in `taxonomy`.
+//!
+//! **Invariant:** a rule that could not be understood is an error, never a rule
+//! that is silently absent or silently weaker.
+#![warn(clippy::indexing_slicing)]
+
+mod access;
+mod compile;
+mod derived;
+mod embedded;
+mod ir;
+mod level;
+mod load;
+mod matcher;
+mod path;
+mod prefilter;
+mod raw;
+mod scratch;
+mod set;
+mod sigma;
+mod taxonomy;
+mod text;
+mod tree;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+
+pub use embedded::shipped;
+pub use level::{Level, LevelError};
+pub use load::{LoadError, LoadOptions, Loaded, RuleError, load, load_text};
+pub use scratch::Scratch;
+pub use set::{RuleIndex, RuleSet};
+
+/// One compiled detection, from whichever dialect: what people are told about it.
+/// Its logic stays inside the [`RuleSet`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Its `id`; the title when the rule has none. Unique in its set.
+    pub id: String,
+    /// One line that names it.
+    pub title: String,
+    /// How bad a match is.
+    pub level: Level,
+    /// The language it is written in: `sigma`.
+    pub dialect: &'static str,
+    /// ATT&CK and other tags, as written.
+    pub tags: Vec<String>,
+    /// What it finds and why that matters; may be empty.
+    pub description: String,
+    /// Its maturity, as written: `stable`, `test`, `experimental` and so on.
+    pub status: Option<String>,
+    /// What else looks like it.
+    pub falsepositives: Vec<String>,
+    /// Where to read on.
+    pub references: Vec<String>,
+    /// What to do about a match.
+    pub runbook: Option<String>,
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The line of that file its document starts on, from 1.
+    pub line: u32,
+}

@@ -1,0 +1,84 @@
+//! Runs a rule set over one event.
+
+use super::finding::Finding;
+use crate::event::Event;
+use crate::rules::{RuleSet, Scratch};
+
+/// Where an event came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'o> {
+    /// The cluster's name.
+    pub cluster: &'o str,
+    /// The source's name; for a file its path.
+    pub source: &'o str,
+    /// Where in the source: in a file the offset of the line's first byte.
+    pub position: u64,
+}
+
+/// Adds a finding to `out` for every rule that matches the event, in the order of the rules.
+pub fn scan(
+    event: &Event<'_>,
+    rules: &RuleSet,
+    scratch: &mut Scratch,
+    origin: &Origin<'_>,
+    out: &mut Vec<Finding>,
+) {
+    // An empty vector allocates nothing, and nearly every event leaves it empty.
+    let mut found = Vec::new();
+    rules.matches(event, scratch, &mut found);
+    let findings = found.into_iter().map(|index| {
+        let rule = rules.rule(index);
+        Finding::new(rule, rules.hash(), event, origin)
+    });
+    out.extend(findings);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode;
+    use crate::rules::{LoadOptions, load_text};
+
+    const RULE: &str = "title: Read\nid: r1\nlevel: high\ntags: [attack.t1552]\ndetection:\n  sel:\n    verb: get\n  condition: sel\n";
+
+    fn findings(line: &str, cluster: &str) -> Vec<Finding> {
+        let rules = load_text([("r.yml", RULE)], &LoadOptions::default()).unwrap().rules;
+        let event = decode::line(line.as_bytes()).unwrap();
+        let origin = Origin { cluster, source: "audit.log", position: 42 };
+        let mut out = Vec::new();
+        scan(&event, &rules, &mut Scratch::default(), &origin, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_finding_is_the_json_that_was_promised() {
+        let line = r#"{"auditID":"a-1","stage":"ResponseComplete","stageTimestamp":"2026-11-23T03:39:13.554321Z","requestURI":"/api","verb":"get","user":{"username":"eve"},"sourceIPs":["10.0.0.1"],"objectRef":{"resource":"secrets","name":"x"},"responseStatus":{"code":200},"annotations":{"authorization.k8s.io/decision":"allow"}}"#;
+        let found = findings(line, "prod");
+        assert_eq!(found.len(), 1);
+        let json = serde_json::to_string(&found[0]).unwrap();
+        let want = format!(
+            r#"{{"id":"{}","rule":{{"id":"r1","title":"Read","level":"high","dialect":"sigma","tags":["attack.t1552"]}},"time":"2026-11-23T03:39:13.554321Z","cluster":"prod","event":{{"auditID":"a-1","stage":"ResponseComplete","verb":"get","user":"eve","sourceIPs":["10.0.0.1"],"objectRef":{{"name":"x","resource":"secrets"}},"requestURI":"/api","code":200,"decision":"allow"}},"source":{{"name":"audit.log","position":42}},"ruleset":"{}"}}"#,
+            found[0].id, found[0].ruleset
+        );
+        assert_eq!(json, want);
+        assert_eq!((found[0].id.len(), found[0].ruleset.len()), (32, 64));
+        assert_eq!(serde_json::from_str::<Finding>(&json).unwrap(), found[0]);
+    }
+
+    #[test]
+    fn other_objects_have_findings_without_an_event() {
+        let found = findings(r#"{"verb":"get"}"#, "");
+        let json = serde_json::to_value(&found[0]).unwrap();
+        assert!(json["time"].is_null() && json["event"]["verb"].is_null());
+        assert!(json["event"].as_object().unwrap().contains_key("objectRef"));
+    }
+
+    #[test]
+    fn the_id_is_of_the_rule_and_the_event() {
+        let line = r#"{"auditID":"a","stage":"Panic","verb":"get"}"#;
+        let id = |line: &str, cluster| findings(line, cluster)[0].id.clone();
+        assert_eq!(id(line, "one"), id(line, "one"));
+        assert_ne!(id(line, "one"), id(line, "two"));
+        assert_ne!(id(line, "one"), id(&line.replace("Panic", "Other"), "one"));
+    }
+}

@@ -1,0 +1,205 @@
+//! How a rule's field name is turned into a way to the value, once, at load.
+//!
+//! Names the decoder indexes cost a slice of the line; everything else costs a
+//! parsed tree of the part it lies in.
+
+use serde_json::Value;
+
+use super::derived::Derived;
+use super::path::{Path, STEPS_MAX, Visit};
+use super::scratch::{Context, Root};
+use super::taxonomy::{
+    ANY_CONTAINER, CONTAINERS, DERIVED, DERIVED_PREFIX, LOOSE, POD_SPEC, POD_SPECS,
+};
+use super::value::View;
+use crate::event::Field;
+
+/// A way to the values of one field.
+#[derive(Debug, Clone)]
+pub(super) enum Access {
+    /// The decoder has found it.
+    Indexed(Field, Flat),
+    /// Computed from the event.
+    Derived(Derived),
+    /// Any of several paths.
+    Paths(Box<[Rooted]>, Flat),
+    /// A loose name: a top-level field of that name, else what it stands for.
+    Loose { literal: Rooted, target: Box<Access> },
+    /// A path below the array member under judgement.
+    Member(Path),
+    /// The array member itself.
+    Itself,
+}
+
+/// The whole name as one key with dots; `None` when it has no dots. Flat log formats
+/// write fields so, and there such a key comes first; audit events have none, so they
+/// do not pay for the search.
+type Flat = Option<Box<str>>;
+
+/// A path, and the root it starts below.
+#[derive(Debug, Clone)]
+pub(super) struct Rooted {
+    root: Root,
+    path: Path,
+}
+
+/// Why a name is no way to a value.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NameError {
+    #[error("unknown field \"{0}\": see the table of `kustos.` fields")]
+    UnknownDerived(String),
+    #[error("field \"{0}\" is more than {STEPS_MAX} keys deep")]
+    TooDeep(String),
+    #[error("\"{0}\" is computed text, not an array")]
+    NotAnArray(String),
+}
+
+impl Access {
+    /// The way to a field of the event.
+    pub(super) fn of(name: &str) -> Result<Access, NameError> {
+        let path = checked(name)?;
+        let flat = path.flat();
+        if let Some(field) = Field::all().find(|it| Path::parse(it.path()).flat() == flat) {
+            return Ok(Access::Indexed(field, dotted(flat)));
+        }
+        if let Some((_, derived, _)) = DERIVED.iter().find(|(it, _, _)| *it == flat) {
+            return Ok(Access::Derived(*derived));
+        }
+        if flat.starts_with(DERIVED_PREFIX) {
+            return Err(NameError::UnknownDerived(flat));
+        }
+        if let Some((_, target)) = LOOSE.iter().find(|(it, _)| *it == flat) {
+            let literal = Rooted { root: Root::Line, path };
+            return Ok(Access::Loose { literal, target: Box::new(Access::of(target)?) });
+        }
+        Ok(Access::paths(path, flat))
+    }
+
+    /// The way to an array of the event whose members are judged one by one.
+    pub(super) fn of_array(name: &str) -> Result<Access, NameError> {
+        let path = checked(name)?;
+        let flat = path.flat();
+        match Access::of(name)? {
+            Access::Derived(_) => Err(NameError::NotAnArray(flat)),
+            // Members are judged as trees, which an indexed slice is not.
+            Access::Indexed(..) => Ok(Access::paths(path, flat)),
+            other => Ok(other),
+        }
+    }
+
+    /// The way to a field of an array's member.
+    pub(super) fn of_member(name: &str) -> Result<Access, NameError> {
+        checked(name).map(Access::Member)
+    }
+
+    fn paths(path: Path, flat: String) -> Access {
+        let paths = if path.first() == Some(POD_SPEC) && path.len() > 1 {
+            pod_paths(&path.rest())
+        } else {
+            vec![Rooted::of(&path)]
+        };
+        Access::Paths(paths.into(), dotted(flat))
+    }
+
+    /// The field, when the decoder indexes it: the prefilter may then use it.
+    pub(super) fn indexed(&self) -> Option<Field> {
+        match self {
+            Access::Indexed(field, _) => Some(*field),
+            _ => None,
+        }
+    }
+
+    /// Cheap ways come first when several tests must all pass.
+    pub(super) fn cost(&self) -> u32 {
+        match self {
+            Access::Indexed(..) => 1,
+            Access::Derived(_) => 2,
+            Access::Itself => 3,
+            Access::Member(_) => 4,
+            Access::Paths(paths, _) => 10 + u32::try_from(paths.len()).unwrap_or(u32::MAX - 10),
+            Access::Loose { target, .. } => 5 + target.cost(),
+        }
+    }
+
+    /// Shows every value of the field to `visit` until it returns `true`, and returns that.
+    /// Not called at all: the field is missing.
+    pub(super) fn visit(&self, scope: Scope<'_, '_>, visit: Visit<'_>) -> bool {
+        let context = scope.context;
+        match self {
+            Access::Indexed(_, Some(flat)) | Access::Paths(_, Some(flat))
+                if !context.audit && context.has_key(flat) =>
+            {
+                let value = context.tree(Root::Line).and_then(|tree| tree.get(&**flat));
+                value.is_some_and(|it| visit(View::Tree(it)))
+            }
+            Access::Indexed(field, _) => {
+                context.event.json(*field).is_some_and(|json| visit(View::Raw(json)))
+            }
+            Access::Derived(derived) => {
+                context.audit && derived.visit(context, &mut |text| visit(View::Text(text)))
+            }
+            Access::Paths(paths, _) => paths.iter().any(|path| path.visit(context, visit)),
+            Access::Loose { literal, target } => {
+                let named = literal.path.first().is_some_and(|it| context.has_key(it));
+                if named || !context.audit {
+                    literal.visit(context, visit)
+                } else {
+                    target.visit(scope, visit)
+                }
+            }
+            Access::Member(path) => scope.member.is_some_and(|it| path.visit(it, visit)),
+            Access::Itself => scope.member.is_some_and(|it| visit(View::Tree(it))),
+        }
+    }
+}
+
+/// What names mean at some place in a rule: the event, or one member of an array in it.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'s, 'e> {
+    pub(super) context: &'s Context<'s, 'e>,
+    pub(super) member: Option<&'s Value>,
+}
+
+impl Rooted {
+    fn of(path: &Path) -> Rooted {
+        match path.first().and_then(Root::of) {
+            Some(root) => Rooted { root, path: path.rest() },
+            None => Rooted { root: Root::Line, path: path.clone() },
+        }
+    }
+
+    fn visit(&self, context: &Context<'_, '_>, visit: Visit<'_>) -> bool {
+        // An audit event's keys are known, so a foreign field costs no parse of the line.
+        if self.root == Root::Line && self.path.first().is_some_and(|it| !could_hold(context, it)) {
+            return false;
+        }
+        context.tree(self.root).is_some_and(|tree| self.path.visit(tree, visit))
+    }
+}
+
+/// Whether a path that begins with `key` can lead anywhere in this line.
+fn could_hold(context: &Context<'_, '_>, key: &str) -> bool {
+    !context.audit || context.has_key(key)
+}
+
+fn checked(name: &str) -> Result<Path, NameError> {
+    let path = Path::parse(name);
+    if path.len() > STEPS_MAX { Err(NameError::TooDeep(name.to_owned())) } else { Ok(path) }
+}
+
+fn dotted(flat: String) -> Flat {
+    flat.contains('.').then(|| flat.into())
+}
+
+fn pod_paths(below: &Path) -> Vec<Rooted> {
+    let specs = POD_SPECS.iter().map(|it| Path::parse(it));
+    if below.first() != Some(ANY_CONTAINER) {
+        return specs.map(|spec| Rooted::of(&spec.join(below))).collect();
+    }
+    let below = below.rest();
+    let kinds = || CONTAINERS.iter().map(|it| Path::parse(it));
+    specs
+        .flat_map(|spec| kinds().map(move |kind| spec.join(&kind)))
+        .map(|containers| Rooted::of(&containers.join(&below)))
+        .collect()
+}

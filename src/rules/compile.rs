@@ -1,0 +1,316 @@
+//! Turns the intermediate form of a rule into what judges events.
+
+use super::access::{Access, NameError, Scope};
+use super::ir::{Expr, Item, Mode, Place, Quantifier, Test};
+use super::matcher::{Matcher, MatcherError};
+use super::scratch::Root;
+use super::text;
+use super::value::{Leaf, View, any_leaf_within};
+
+/// A rule with more values than this is refused: it belongs in a table, not in a rule.
+pub(super) const VALUES_MAX: usize = 20_000;
+
+/// A rule with more regular expressions than this is refused.
+pub(super) const REGEXES_MAX: usize = 500;
+
+/// Why a rule cannot be compiled, and the word in its text that is to blame.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub(super) struct CompileError {
+    pub(super) near: String,
+    #[source]
+    pub(super) why: CompileFault,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CompileFault {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Matcher(#[from] MatcherError),
+    #[error("more than {VALUES_MAX} values in one rule")]
+    Values,
+    #[error("more than {REGEXES_MAX} regular expressions in one rule")]
+    Regexes,
+}
+
+/// A compiled expression.
+#[derive(Debug, Clone)]
+pub(super) enum Node {
+    All(Box<[Node]>),
+    Any(Box<[Node]>),
+    AtLeast(usize, Box<[Node]>),
+    Not(Box<Node>),
+    Values {
+        access: Access,
+        tests: Box<[Matcher]>,
+        mode: Mode,
+    },
+    /// Missing or `null`.
+    Null(Access),
+    /// There, whatever it is.
+    Exists(Access),
+    Same {
+        access: Access,
+        other: Access,
+        place: Place,
+        cased: bool,
+    },
+    Keywords {
+        tests: Box<[Matcher]>,
+        mode: Mode,
+    },
+    Members {
+        access: Access,
+        quantifier: Quantifier,
+        body: Box<Node>,
+    },
+}
+
+/// Compiles a rule's expression.
+pub(super) fn compile(expr: &Expr) -> Result<Node, CompileError> {
+    Compiler::default().node(expr, Names::Event)
+}
+
+/// Where names are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    Event,
+    Member,
+}
+
+#[derive(Default)]
+struct Compiler {
+    values: usize,
+    regexes: usize,
+}
+
+impl Compiler {
+    fn node(&mut self, expr: &Expr, place: Names) -> Result<Node, CompileError> {
+        Ok(match expr {
+            Expr::All(parts) => all(self.nodes(parts, place)?),
+            Expr::Any(parts) => Node::Any(self.nodes(parts, place)?.into()),
+            Expr::AtLeast(count, parts) => Node::AtLeast(*count, self.nodes(parts, place)?.into()),
+            Expr::Not(part) => Node::Not(Box::new(self.node(part, place)?)),
+            Expr::Item(item) => self.item(item, place)?,
+            Expr::Keywords(item) => {
+                Node::Keywords { tests: self.matchers(item, &item.tests)?, mode: item.mode }
+            }
+            Expr::Members { field, quantifier, body } => {
+                let access = match place {
+                    Names::Event => Access::of_array(field),
+                    Names::Member => Access::of_member(field),
+                };
+                let access = access.map_err(|why| blame(field, why))?;
+                let body = Box::new(self.node(body, Names::Member)?);
+                Node::Members { access, quantifier: *quantifier, body }
+            }
+        })
+    }
+
+    fn nodes(&mut self, parts: &[Expr], place: Names) -> Result<Vec<Node>, CompileError> {
+        parts.iter().map(|it| self.node(it, place)).collect()
+    }
+
+    fn item(&mut self, item: &Item, place: Names) -> Result<Node, CompileError> {
+        let access = access(item.field.as_deref(), place)?;
+        let mut nodes = Vec::new();
+        let mut plain = Vec::new();
+        for test in &item.tests {
+            match test {
+                Test::Null => nodes.push(Node::Null(access.clone())),
+                Test::Exists(true) => nodes.push(Node::Exists(access.clone())),
+                Test::Exists(false) => nodes.push(not(Node::Exists(access.clone()))),
+                Test::SameAs { field, place: at, cased } => nodes.push(Node::Same {
+                    access: access.clone(),
+                    other: self::access(Some(field), place)?,
+                    place: *at,
+                    cased: *cased,
+                }),
+                other => plain.push(other.clone()),
+            }
+        }
+        if !plain.is_empty() || nodes.is_empty() {
+            let tests = self.matchers(item, &plain)?;
+            let mode =
+                if nodes.is_empty() || item.mode != Mode::None { item.mode } else { Mode::Any };
+            let values = Node::Values { access: access.clone(), tests, mode };
+            if nodes.is_empty() {
+                return Ok(values);
+            }
+            nodes.push(values);
+        }
+        Ok(match item.mode {
+            Mode::Any => any(nodes),
+            Mode::All => all(nodes),
+            // What is missing differs from nothing.
+            Mode::None => all(vec![Node::Exists(access), not(any(nodes))]),
+        })
+    }
+
+    fn matchers(&mut self, item: &Item, tests: &[Test]) -> Result<Box<[Matcher]>, CompileError> {
+        let near = item.field.clone().unwrap_or_default();
+        self.values += tests.len();
+        self.regexes += tests.iter().filter(|it| matches!(it, Test::Regex(_))).count();
+        if self.values > VALUES_MAX {
+            return Err(CompileError { near, why: CompileFault::Values });
+        }
+        if self.regexes > REGEXES_MAX {
+            return Err(CompileError { near, why: CompileFault::Regexes });
+        }
+        tests.iter().map(|it| Matcher::new(it).map_err(|why| blame(&near, why))).collect()
+    }
+}
+
+fn access(field: Option<&str>, place: Names) -> Result<Access, CompileError> {
+    match (field, place) {
+        (None, _) => Ok(Access::Itself),
+        (Some(name), Names::Event) => Access::of(name).map_err(|why| blame(name, why)),
+        (Some(name), Names::Member) => Access::of_member(name).map_err(|why| blame(name, why)),
+    }
+}
+
+fn blame(near: &str, why: impl Into<CompileFault>) -> CompileError {
+    CompileError { near: near.to_owned(), why: why.into() }
+}
+
+/// Cheap tests first: they spare the parse of a body.
+fn all(mut nodes: Vec<Node>) -> Node {
+    nodes.sort_by_key(Node::cost);
+    Node::All(nodes.into())
+}
+
+fn any(mut nodes: Vec<Node>) -> Node {
+    if nodes.len() == 1
+        && let Some(only) = nodes.pop()
+    {
+        return only;
+    }
+    Node::Any(nodes.into())
+}
+
+fn not(node: Node) -> Node {
+    Node::Not(Box::new(node))
+}
+
+impl Node {
+    fn cost(&self) -> u32 {
+        match self {
+            Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
+                parts.iter().map(Node::cost).max().unwrap_or(0)
+            }
+            Node::Not(part) => part.cost(),
+            Node::Values { access, .. } | Node::Null(access) | Node::Exists(access) => {
+                access.cost()
+            }
+            Node::Same { access, other, .. } => access.cost().max(other.cost()),
+            Node::Members { access, .. } => access.cost().saturating_add(10),
+            Node::Keywords { .. } => 1_000,
+        }
+    }
+
+    /// Whether the event, or the array member in `scope`, satisfies the expression.
+    pub(super) fn holds(&self, scope: Scope<'_, '_>) -> bool {
+        match self {
+            Node::All(parts) => parts.iter().all(|it| it.holds(scope)),
+            Node::Any(parts) => parts.iter().any(|it| it.holds(scope)),
+            Node::AtLeast(count, parts) => {
+                *count == 0 || parts.iter().filter(|it| it.holds(scope)).nth(*count - 1).is_some()
+            }
+            Node::Not(part) => !part.holds(scope),
+            Node::Values { access, tests, mode } => values(access, tests, *mode, scope),
+            Node::Null(access) => {
+                let mut missing = true;
+                let null = access.visit(scope, &mut |view| {
+                    missing = false;
+                    view.is_null()
+                });
+                missing || null
+            }
+            Node::Exists(access) => access.visit(scope, &mut |view| !view.is_null()),
+            Node::Same { access, other, place, cased } => access.visit(scope, &mut |left| {
+                other.visit(scope, &mut |right| same(&left, &right, *place, *cased))
+            }),
+            Node::Keywords { tests, mode } => keywords(tests, *mode, scope),
+            Node::Members { access, quantifier, body } => members(access, *quantifier, body, scope),
+        }
+    }
+}
+
+fn values(access: &Access, tests: &[Matcher], mode: Mode, scope: Scope<'_, '_>) -> bool {
+    let passes = |test: &Matcher| {
+        access.visit(scope, &mut |view| view.any_leaf(&mut |leaf| test.fits(leaf)))
+    };
+    match mode {
+        Mode::All => tests.iter().all(passes),
+        Mode::Any => access.visit(scope, &mut |view| {
+            view.any_leaf(&mut |leaf| tests.iter().any(|it| it.fits(leaf)))
+        }),
+        Mode::None => {
+            let mut present = false;
+            let fits = access.visit(scope, &mut |view| {
+                present |= !view.is_null();
+                view.any_leaf(&mut |leaf| tests.iter().any(|it| it.fits(leaf)))
+            });
+            present && !fits
+        }
+    }
+}
+
+fn keywords(tests: &[Matcher], mode: Mode, scope: Scope<'_, '_>) -> bool {
+    let whole = match scope.member {
+        Some(member) => Some(member),
+        None => scope.context.tree(Root::Line),
+    };
+    let Some(whole) = whole else {
+        return false;
+    };
+    match mode {
+        Mode::Any => any_leaf_within(whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
+        Mode::All => tests.iter().all(|test| any_leaf_within(whole, &mut |leaf| test.fits(leaf))),
+        Mode::None => !any_leaf_within(whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
+    }
+}
+
+fn members(access: &Access, quantifier: Quantifier, body: &Node, scope: Scope<'_, '_>) -> bool {
+    let mut empty = true;
+    // `true` ends the search: a member that decides the question was found.
+    let decided = access.visit(scope, &mut |view| {
+        let View::Tree(value) = view else {
+            return false;
+        };
+        if value.is_null() {
+            return false;
+        }
+        // A lone value is a list of one, as it is everywhere in Sigma.
+        let members = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        members.iter().any(|member| {
+            empty = false;
+            let holds = body.holds(Scope { member: Some(member), ..scope });
+            holds == matches!(quantifier, Quantifier::Any | Quantifier::None)
+        })
+    });
+    match quantifier {
+        Quantifier::Any => decided,
+        Quantifier::None | Quantifier::AllOrEmpty => !decided,
+        Quantifier::All => !decided && !empty,
+    }
+}
+
+/// Compares two fields: as numbers when both are, else as text.
+fn same(left: &View<'_>, right: &View<'_>, place: Place, cased: bool) -> bool {
+    left.any_leaf(&mut |left| right.any_leaf(&mut |right| same_leaf(left, right, place, cased)))
+}
+
+fn same_leaf(left: &Leaf<'_>, right: &Leaf<'_>, place: Place, cased: bool) -> bool {
+    if let (Leaf::Number(left, _), Leaf::Number(right, _), Place::Whole) = (left, right, place) {
+        return left == right;
+    }
+    match (left.text(), right.text()) {
+        (Some(left), Some(right)) if cased => text::literally(place, left, right, true),
+        (Some(left), Some(right)) => {
+            text::literally(place, &text::lower(left), &text::lower(right), false)
+        }
+        _ => false,
+    }
+}

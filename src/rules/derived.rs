@@ -1,0 +1,187 @@
+//! Fields that no audit event has and that rules need: `kustos.*`, computed from
+//! the event's own text.
+//!
+//! Names in them are chosen by whoever may be the attacker, so everything here is
+//! parsed by position and nothing is searched for.
+
+use std::borrow::Cow;
+
+use super::scratch::Context;
+use crate::event::Field;
+
+/// One computed field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Derived {
+    UserNamespace,
+    ServiceAccount,
+    UserKind,
+    RbacRole,
+    RbacRoleKind,
+    RbacBinding,
+    SameNamespace,
+    TokenForSelf,
+    SourceIp,
+}
+
+impl Derived {
+    /// Shows the field's text to `visit`, unless it is missing.
+    pub(super) fn visit(
+        self,
+        context: &Context<'_, '_>,
+        visit: &mut dyn FnMut(&str) -> bool,
+    ) -> bool {
+        let event = context.event;
+        let user = || event.text(Field::Username);
+        match self {
+            Derived::UserNamespace => {
+                user().is_some_and(|it| service_account(&it).is_some_and(|(space, _)| visit(space)))
+            }
+            Derived::ServiceAccount => {
+                user().is_some_and(|it| service_account(&it).is_some_and(|(_, name)| visit(name)))
+            }
+            Derived::UserKind => user().is_some_and(|it| kind(&it).is_some_and(visit)),
+            Derived::RbacRole => context.reason().is_some_and(|it| visit(&it.role)),
+            Derived::RbacRoleKind => context.reason().is_some_and(|it| visit(&it.role_kind)),
+            Derived::RbacBinding => context.reason().is_some_and(|it| visit(&it.binding)),
+            Derived::SameNamespace => same_namespace(context).is_some_and(|it| visit(word(it))),
+            Derived::TokenForSelf => token_for_self(context).is_some_and(|it| visit(word(it))),
+            Derived::SourceIp => last_source_ip(context).is_some_and(|it| visit(&it)),
+        }
+    }
+}
+
+fn word(yes: bool) -> &'static str {
+    if yes { "true" } else { "false" }
+}
+
+/// Namespace and name out of `system:serviceaccount:NAMESPACE:NAME`.
+fn service_account(user: &str) -> Option<(&str, &str)> {
+    let (space, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    let whole = !space.is_empty() && !name.is_empty() && !name.contains(':');
+    whole.then_some((space, name))
+}
+
+/// Who a username belongs to. An empty one is nobody: authentication failed.
+fn kind(user: &str) -> Option<&'static str> {
+    if user.is_empty() {
+        return None;
+    }
+    Some(match user {
+        "system:anonymous" => "anonymous",
+        _ if service_account(user).is_some() => "serviceaccount",
+        _ if user.starts_with("system:node:") => "node",
+        _ if user.starts_with("system:") => "system",
+        _ => "person",
+    })
+}
+
+/// Whether a service account acts in its own namespace, and not on another or on the
+/// whole cluster. Missing for other callers.
+fn same_namespace(context: &Context<'_, '_>) -> Option<bool> {
+    let user = context.event.text(Field::Username)?;
+    let (own, _) = service_account(&user)?;
+    Some(context.event.text(Field::Namespace).is_some_and(|it| it == own))
+}
+
+/// For requests to `serviceaccounts/token`: whether the caller asks for its own.
+fn token_for_self(context: &Context<'_, '_>) -> Option<bool> {
+    let is = |field, word| context.event.text(field).is_some_and(|it| it == word);
+    if !is(Field::Resource, "serviceaccounts") || !is(Field::Subresource, "token") {
+        return None;
+    }
+    let user = context.event.text(Field::Username).unwrap_or_default();
+    let own = service_account(&user);
+    Some(own.is_some_and(|(space, name)| is(Field::Namespace, space) && is(Field::Name, name)))
+}
+
+/// The address the connection came from. All before it are the client's own words
+/// (`X-Forwarded-For`).
+fn last_source_ip<'e>(context: &Context<'_, 'e>) -> Option<Cow<'e, str>> {
+    context.event.list(Field::SourceIps).pop()
+}
+
+/// What RBAC says when it allows a request:
+/// `RBAC: allowed by KIND "BINDING" of KIND "ROLE" to KIND "SUBJECT"`.
+///
+/// The names are in Go's quotes, so a name that contains a quote cannot end early
+/// and pretend to be the rest of the sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reason {
+    /// As printed: a `RoleBinding`'s name is followed by a slash and its namespace.
+    pub(super) binding: String,
+    pub(super) role_kind: String,
+    pub(super) role: String,
+}
+
+impl Reason {
+    /// Reads the whole sentence, or nothing.
+    pub(super) fn parse(text: &str) -> Option<Reason> {
+        let rest = text.strip_prefix("RBAC: allowed by ")?;
+        let rest = rest
+            .strip_prefix("ClusterRoleBinding ")
+            .or_else(|| rest.strip_prefix("RoleBinding "))?;
+        let (binding, rest) = quoted(rest)?;
+        let (role_kind, rest) = rest.strip_prefix(" of ")?.split_once(' ')?;
+        if !matches!(role_kind, "ClusterRole" | "Role") {
+            return None;
+        }
+        let (role, rest) = quoted(rest)?;
+        let (subject_kind, rest) = rest.strip_prefix(" to ")?.split_once(' ')?;
+        let (_, rest) = quoted(rest)?;
+        let whole = rest.is_empty() && matches!(subject_kind, "User" | "Group" | "ServiceAccount");
+        whole.then(|| Reason { binding, role_kind: role_kind.to_owned(), role })
+    }
+}
+
+/// The string in Go's double quotes at the start of `text`, and what follows it.
+/// Go's escapes that no name needs (`\x07`, `\u00e9`) are kept as they are written.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut chars = text.strip_prefix('"')?.chars();
+    let mut content = String::new();
+    loop {
+        match chars.next()? {
+            '"' => return Some((content, chars.as_str())),
+            '\\' => match chars.next()? {
+                escaped @ ('"' | '\\') => content.push(escaped),
+                other => content.extend(['\\', other]),
+            },
+            plain => content.push(plain),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usernames_are_told_apart() {
+        assert_eq!(kind("system:anonymous"), Some("anonymous"));
+        assert_eq!(kind("system:serviceaccount:kube-system:x"), Some("serviceaccount"));
+        assert_eq!(kind("system:serviceaccount:kube-system"), Some("system"));
+        assert_eq!(kind("system:node:a"), Some("node"));
+        assert_eq!(kind("system:kube-scheduler"), Some("system"));
+        assert_eq!(kind("alice"), Some("person"));
+        assert_eq!(kind(""), None);
+        assert_eq!(service_account("system:serviceaccount:ns:name"), Some(("ns", "name")));
+        assert_eq!(service_account("system:serviceaccount:ns:a:b"), None);
+    }
+
+    #[test]
+    fn the_reason_is_read_by_position() {
+        let text = r#"RBAC: allowed by ClusterRoleBinding "x" of ClusterRole "cluster-admin" to ServiceAccount "a/b""#;
+        let reason = Reason::parse(text).unwrap();
+        assert_eq!((&*reason.binding, &*reason.role_kind), ("x", "ClusterRole"));
+        assert_eq!(reason.role, "cluster-admin");
+        assert_eq!(Reason::parse(""), None);
+        assert_eq!(Reason::parse(&format!("{text} and more")), None);
+    }
+
+    #[test]
+    fn a_binding_cannot_pretend_to_be_of_another_role() {
+        let text = r#"RBAC: allowed by ClusterRoleBinding "x\" of ClusterRole \"cluster-admin" of ClusterRole "view" to User "eve""#;
+        let reason = Reason::parse(text).unwrap();
+        assert_eq!(reason.role, "view");
+        assert_eq!(reason.binding, r#"x" of ClusterRole "cluster-admin"#);
+    }
+}

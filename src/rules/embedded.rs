@@ -1,0 +1,22 @@
+//! The rules that ship with the program, compiled into it by `build.rs`.
+
+use super::load::{LoadError, LoadOptions, load_text};
+use super::set::RuleSet;
+
+include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
+
+/// The shipped rules. An error is a bug: a test loads them.
+pub fn shipped() -> Result<RuleSet, LoadError> {
+    load_text(SHIPPED.iter().copied(), &LoadOptions::default()).map(|it| it.rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_rules_load() {
+        let rules = shipped().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(rules.texts().count(), SHIPPED.len());
+    }
+}

@@ -1,0 +1,154 @@
+//! What a rule says, whatever dialect it was written in: metadata and one expression.
+//!
+//! The front ends produce it, `compile` consumes it. It is plain data: nothing
+//! here has been checked against an event or turned into an automaton.
+
+use std::path::PathBuf;
+
+use super::Level;
+
+/// One rule as a front end understood it.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    pub(super) about: About,
+    pub(super) expr: Expr,
+}
+
+/// Everything a person wants to know about a rule, and nothing the matcher needs.
+#[derive(Debug, Clone)]
+pub(super) struct About {
+    /// `None`: the rule has none, and goes by its title.
+    pub(super) id: Option<String>,
+    pub(super) title: String,
+    pub(super) level: Level,
+    pub(super) description: String,
+    pub(super) status: Option<String>,
+    pub(super) tags: Vec<String>,
+    pub(super) falsepositives: Vec<String>,
+    pub(super) references: Vec<String>,
+    pub(super) runbook: Option<String>,
+    pub(super) file: PathBuf,
+    pub(super) line: u32,
+}
+
+/// A rule's logic. An empty `All` is true, an empty `Any` is false.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Expr {
+    All(Vec<Expr>),
+    Any(Vec<Expr>),
+    AtLeast(usize, Vec<Expr>),
+    Not(Box<Expr>),
+    /// A field against values.
+    Item(Item),
+    /// Values searched in every string and number of the event.
+    Keywords(Item),
+    /// A body judged against one member of an array at a time.
+    Members {
+        field: String,
+        quantifier: Quantifier,
+        body: Box<Expr>,
+    },
+}
+
+/// How many members of an array must satisfy the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quantifier {
+    Any,
+    /// All, and there is at least one.
+    All,
+    AllOrEmpty,
+    None,
+}
+
+/// A field, and what its value must be like.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Item {
+    /// Dotted path; `None` is the array member itself inside `Members`.
+    pub(super) field: Option<String>,
+    pub(super) tests: Vec<Test>,
+    pub(super) mode: Mode,
+}
+
+/// How the tests of one item are joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// One value of the field passes one of the tests.
+    Any,
+    /// Every test is passed by some value of the field.
+    All,
+    /// The field is there, and none of its values passes any test.
+    None,
+}
+
+/// What one value may be like.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Test {
+    Text {
+        pattern: Vec<Piece>,
+        cased: bool,
+    },
+    Number(f64),
+    Bool(bool),
+    /// Missing, or JSON `null`.
+    Null,
+    Exists(bool),
+    Regex(String),
+    Cidr(String),
+    Compare(Comparison, f64),
+    Time {
+        part: TimePart,
+        comparison: Comparison,
+        number: f64,
+    },
+    SameAs {
+        field: String,
+        place: Place,
+        cased: bool,
+    },
+}
+
+/// One element of a text pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Piece {
+    Char(char),
+    /// `?`: exactly one character.
+    One,
+    /// `*`: any number of characters.
+    Many,
+    /// Any character that introduces an option on a Windows command line.
+    Dash,
+}
+
+/// The characters [`Piece::Dash`] stands for (Sigma's `windash`).
+pub(super) const DASHES: [char; 5] = ['-', '/', '\u{2013}', '\u{2014}', '\u{2015}'];
+
+/// Where in the value the text must stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Whole,
+    Start,
+    End,
+    Anywhere,
+}
+
+/// A numeric comparison, the event's value on the left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Equal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// A part of a point in time, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TimePart {
+    Minute,
+    Hour,
+    Day,
+    /// ISO 8601 week.
+    Week,
+    Month,
+    Year,
+}

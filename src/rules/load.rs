@@ -1,0 +1,413 @@
+//! Paths in, a rule set out. Everything that is wrong is told at once, with file,
+//! line and reason; only `lenient` loads what is left.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
+
+use super::compile::{CompileFault, compile};
+use super::ir::{About, Draft};
+use super::set::RuleSet;
+use super::sigma::{self, Placeholders, SigmaFault};
+use super::{Rule, RuleIndex};
+
+/// A rule file over this size is no rule file.
+pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// More rule files than this under the given paths is a mistake in a path.
+pub(super) const FILES_MAX: usize = 50_000;
+
+/// How to load.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// Load the rules that are good, and report the others, instead of loading none.
+    pub lenient: bool,
+    /// What placeholders (`%name%`) stand for.
+    pub placeholders: BTreeMap<String, Vec<String>>,
+}
+
+/// A rule set, and what is to be said about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The rules.
+    pub rules: RuleSet,
+    /// Rules that were left out; always empty unless loading was lenient.
+    pub errors: Vec<RuleError>,
+    /// Rules that work and probably do not mean what they say.
+    pub warnings: Vec<RuleError>,
+}
+
+/// Why nothing was loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A path could not be read.
+    #[error("cannot read rules from {}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// There are too many files.
+    #[error("more than {FILES_MAX} rule files under {}", path.display())]
+    TooManyFiles {
+        /// The path that holds them.
+        path: PathBuf,
+    },
+    /// Rules are broken. Every one is listed.
+    #[error("{} broken\n{}", counted(.0.len()), listed(.0))]
+    Broken(Vec<RuleError>),
+}
+
+fn counted(count: usize) -> String {
+    if count == 1 { "1 rule is".to_owned() } else { format!("{count} rules are") }
+}
+
+fn listed(errors: &[RuleError]) -> String {
+    let lines: Vec<String> = errors.iter().map(|it| format!("  {it}")).collect();
+    lines.join("\n")
+}
+
+/// What is wrong with one rule, and where.
+#[derive(Debug)]
+pub struct RuleError {
+    /// The file it is in.
+    pub file: PathBuf,
+    /// The line, from 1: of the offending word where it could be found, else of the rule.
+    pub line: u32,
+    /// The rule's title, where it has one.
+    pub rule: Option<String>,
+    pub(super) fault: Fault,
+}
+
+impl RuleError {
+    /// What is wrong, without the place.
+    pub fn reason(&self) -> String {
+        self.fault.to_string()
+    }
+}
+
+impl std::error::Error for RuleError {}
+
+impl fmt::Display for RuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.file.display())?;
+        if let Some(rule) = &self.rule {
+            write!(f, "rule \"{rule}\", ")?;
+        }
+        write!(f, "line {}: {}", self.line, self.fault)
+    }
+}
+
+/// What can be wrong with one rule.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("the file is larger than {FILE_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error("the file is not UTF-8")]
+    NotUtf8,
+    #[error("the file holds no rule")]
+    Empty,
+    #[error("Falco rule files are not supported by this version")]
+    Falco,
+    #[error("correlation rules are not supported by this version")]
+    Correlation,
+    #[error("filters are not supported by this version")]
+    Filter,
+    #[error("the rule is written for a later version of Sigma")]
+    Version,
+    /// In the YAML or Sigma parser's words.
+    #[error("{0}")]
+    Parser(String),
+    #[error(transparent)]
+    Sigma(SigmaFault),
+    #[error(transparent)]
+    Compile(CompileFault),
+    #[error("id \"{id}\" is also that of {}, line {line}", file.display())]
+    Duplicate { id: String, file: PathBuf, line: u32 },
+    #[error(
+        "\"{0}\" is a field's literal name: brackets mean members of an array only under \"sigma-version: 3\""
+    )]
+    LiteralBrackets(String),
+    #[error("invalid {0}")]
+    Metadata(&'static str),
+    #[error(
+        "null stands in a list of values, which Sigma does not define; it is taken as one of them"
+    )]
+    NullInList,
+    #[error(
+        "no search identifier fits \"{0}\": \"1 of\" it is always false, \"all of\" it always true"
+    )]
+    SelectsNothing(String),
+}
+
+/// Loads every rule under `paths`: files as they are, folders for their `.yml` and
+/// `.yaml` files, at any depth, in the order of their names.
+pub fn load(paths: &[PathBuf], options: &LoadOptions) -> Result<Loaded, LoadError> {
+    let mut loader = Loader::new(&options.placeholders);
+    for path in paths {
+        for file in files(path)? {
+            loader.read(&file)?;
+        }
+    }
+    loader.finish(options.lenient)
+}
+
+/// Loads rules from texts that are in memory already, each with the name errors give it.
+pub fn load_text<'t>(
+    texts: impl IntoIterator<Item = (&'t str, &'t str)>,
+    options: &LoadOptions,
+) -> Result<Loaded, LoadError> {
+    let mut loader = Loader::new(&options.placeholders);
+    for (name, text) in texts {
+        loader.add(Path::new(name), text);
+    }
+    loader.finish(options.lenient)
+}
+
+/// The rule files at a path, sorted. A file named outright is taken whatever its name.
+fn files(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let wrong = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| LoadError::Read { path, source }
+    };
+    if !fs::metadata(path).map_err(wrong(path))?.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut found = Vec::new();
+    let mut folders = vec![path.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(wrong(&folder))? {
+            let inner = entry.map_err(wrong(&folder))?.path();
+            // Kubernetes mounts a config map behind links that begin with `..`, and the
+            // same files show once more under their own names.
+            let hidden =
+                inner.file_name().is_some_and(|it| it.as_encoded_bytes().starts_with(b"."));
+            let yaml = inner.extension().is_some_and(|it| it == "yml" || it == "yaml");
+            if hidden {
+                continue;
+            }
+            // A link to a folder is not followed: it may lead back up.
+            if inner.is_dir() && !inner.is_symlink() {
+                folders.push(inner);
+            } else if yaml && inner.is_file() {
+                found.push(inner);
+            }
+        }
+        if found.len() > FILES_MAX {
+            return Err(LoadError::TooManyFiles { path: path.to_path_buf() });
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Gathers rules file by file.
+struct Loader<'l> {
+    placeholders: &'l Placeholders,
+    drafts: Vec<Draft>,
+    texts: Vec<(String, String)>,
+    errors: Vec<RuleError>,
+    warnings: Vec<RuleError>,
+}
+
+impl<'l> Loader<'l> {
+    fn new(placeholders: &'l Placeholders) -> Loader<'l> {
+        Loader {
+            placeholders,
+            drafts: Vec::new(),
+            texts: Vec::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, file: &Path) -> Result<(), LoadError> {
+        let wrong = |source| LoadError::Read { path: file.to_path_buf(), source };
+        if fs::metadata(file).map_err(wrong)?.len() > FILE_BYTES_MAX {
+            self.fault(file, 1, Fault::TooLarge);
+            return Ok(());
+        }
+        let wrong = |source| LoadError::Read { path: file.to_path_buf(), source };
+        match String::from_utf8(fs::read(file).map_err(wrong)?) {
+            Ok(text) => self.add(file, &text),
+            Err(_) => self.fault(file, 1, Fault::NotUtf8),
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, file: &Path, text: &str) {
+        if let Some(line) = falco_line(text) {
+            self.fault(file, line, Fault::Falco);
+            return;
+        }
+        let parsed = sigma::parse(file, text, self.placeholders);
+        self.drafts.extend(parsed.drafts);
+        self.errors.extend(parsed.errors);
+        self.warnings.extend(parsed.warnings);
+        self.texts.push((file.display().to_string(), text.to_owned()));
+    }
+
+    fn fault(&mut self, file: &Path, line: u32, fault: Fault) {
+        self.errors.push(RuleError { file: file.to_path_buf(), line, rule: None, fault });
+    }
+
+    fn finish(mut self, lenient: bool) -> Result<Loaded, LoadError> {
+        let mut rules: Vec<Rule> = Vec::new();
+        let mut nodes = Vec::new();
+        let mut known: BTreeMap<String, RuleIndex> = BTreeMap::new();
+        for Draft { about, expr } in std::mem::take(&mut self.drafts) {
+            let id = about.id.clone().unwrap_or_else(|| titled(&about.title, &known));
+            let twin = known.get(&id).and_then(|at| rules.get(at.get()));
+            let fault = match (twin, compile(&expr)) {
+                (Some(twin), _) => {
+                    Fault::Duplicate { id, file: twin.file.clone(), line: twin.line }
+                }
+                (None, Err(error)) => {
+                    let line = self.line_of(&about, &error.near);
+                    self.errors.push(broken(&about, line, Fault::Compile(error.why)));
+                    continue;
+                }
+                (None, Ok(node)) => {
+                    known.insert(id.clone(), RuleIndex::new(rules.len()));
+                    rules.push(rule(about, id));
+                    nodes.push(node);
+                    continue;
+                }
+            };
+            let line = self.line_of(&about, "id");
+            self.errors.push(broken(&about, line, fault));
+        }
+        if !lenient && !self.errors.is_empty() {
+            self.errors
+                .sort_by(|left, right| (&left.file, left.line).cmp(&(&right.file, right.line)));
+            return Err(LoadError::Broken(self.errors));
+        }
+        let rules = RuleSet::new(rules, nodes, self.texts);
+        Ok(Loaded { rules, errors: self.errors, warnings: self.warnings })
+    }
+
+    /// The line of a word of a rule whose document starts at `about.line`.
+    fn line_of(&self, about: &About, near: &str) -> u32 {
+        let name = about.file.display().to_string();
+        let text = self.texts.iter().find(|(path, _)| *path == name);
+        text.map_or(about.line, |(_, text)| sigma::line_of(text, about.line, near))
+    }
+}
+
+/// The id of a rule that has none: its title, counted where it is not the first of that name.
+fn titled(title: &str, known: &BTreeMap<String, RuleIndex>) -> String {
+    let counted = (2..).map(|count| format!("{title} ({count})"));
+    let mut names = std::iter::once(title.to_owned()).chain(counted);
+    names.find(|it| !known.contains_key(it)).unwrap_or_default()
+}
+
+fn broken(about: &About, line: u32, fault: Fault) -> RuleError {
+    RuleError { file: about.file.clone(), line, rule: Some(about.title.clone()), fault }
+}
+
+fn rule(about: About, id: String) -> Rule {
+    Rule {
+        id,
+        title: about.title,
+        level: about.level,
+        dialect: "sigma",
+        tags: about.tags,
+        description: about.description,
+        status: about.status,
+        falsepositives: about.falsepositives,
+        references: about.references,
+        runbook: about.runbook,
+        file: about.file,
+        line: about.line,
+    }
+}
+
+/// The line of the first entry of a Falco file: a YAML list of rules, macros, lists.
+fn falco_line(text: &str) -> Option<u32> {
+    let content = |line: &str| {
+        let line = line.trim();
+        !line.is_empty() && !line.starts_with('#') && line != "---"
+    };
+    let (_, first) = text.lines().enumerate().find(|(_, line)| content(line))?;
+    if !first.starts_with('-') {
+        return None;
+    }
+    let words = ["rule", "macro", "list", "required_engine_version", "required_plugin_versions"];
+    let entry = |line: &str| {
+        let line = line.trim_start_matches(['-', ' ']);
+        words.iter().any(|it| line.strip_prefix(it).is_some_and(|rest| rest.starts_with(':')))
+    };
+    let (at, _) = text.lines().enumerate().find(|(_, line)| entry(line))?;
+    u32::try_from(at + 1).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "title: Good\nid: a\ndetection:\n  sel:\n    verb: get\n  condition: sel\n";
+
+    fn errors(text: &str) -> String {
+        load_text([("x.yml", text)], &LoadOptions::default()).unwrap_err().to_string()
+    }
+
+    fn with(line: &str) -> String {
+        errors(&format!("title: Bad\ndetection:\n  sel:\n    {line}\n  condition: sel\n"))
+    }
+
+    #[test]
+    fn every_error_has_its_file_line_and_reason() {
+        for (line, want) in [
+            ("verb|re2: x", "line 4: unknown modifier 're2'"),
+            ("verb|re: 'a('", "line 4: regular expression \"a(\": unclosed group"),
+            ("verb|contains|re: x", "line 4: modifier \"contains\" cannot stand with \"re\""),
+            ("verb|contains|all: x", "line 4: modifier \"all\" needs more than one value"),
+            ("ip|cidr: 10.0.0.0/99", "line 4: \"10.0.0.0/99\" is no network"),
+            ("verb|gte: much", "line 4: modifier \"a comparison\" needs a number, not much"),
+            ("verb|exists: much", "needs true or false"),
+            ("verb|expand: '%x%'", "line 4: unknown placeholder \"%x%\""),
+            ("verb|i: x", "has no meaning without \"re\""),
+            ("kustos.nothing: x", "line 4: unknown field \"kustos.nothing\""),
+            ("verb: []", "line 4: \"verb\" holds no value"),
+        ] {
+            let error = with(line);
+            assert!(
+                error.contains("x.yml: rule \"Bad\"") && error.contains(want),
+                "{line}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_errors_are_told_at_once() {
+        let text = format!(
+            "{GOOD}---\n{GOOD}---\ntitle: C\ncorrelation:\n  type: event_count\n  rules: [a]\n  timespan: 1m\n  condition: {{gte: 1}}\n"
+        );
+        let error = errors(&text);
+        assert!(error.starts_with("2 rules are broken\n"), "{error}");
+        assert!(error.contains("line 9: id \"a\" is also that of x.yml, line 1"), "{error}");
+        assert!(error.contains("rule \"C\", line 16: correlation rules are not"), "{error}");
+        let options = LoadOptions { lenient: true, ..LoadOptions::default() };
+        let loaded = load_text([("x.yml", &*text)], &options).unwrap();
+        assert_eq!((loaded.rules.len(), loaded.errors.len()), (1, 2));
+    }
+
+    #[test]
+    fn falco_files_are_told_apart_by_content() {
+        let error = errors("# hi\n- required_engine_version: 11\n\n- rule: X\n  desc: y\n");
+        assert!(error.contains("x.yml: line 2: Falco rule files are not supported"), "{error}");
+    }
+
+    #[test]
+    fn the_hash_is_of_the_texts_and_not_of_their_order() {
+        let other = GOOD.replace("id: a", "id: b");
+        let hash = |texts: [(&str, &str); 2]| {
+            load_text(texts, &LoadOptions::default()).unwrap().rules.hash().to_owned()
+        };
+        let one = hash([("1", GOOD), ("2", &other)]);
+        assert_eq!(one, hash([("3", &other), ("4", GOOD)]));
+        assert_eq!(one.len(), 64);
+    }
+}

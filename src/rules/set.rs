@@ -1,0 +1,117 @@
+//! A rule set: compiled rules, the index over them, and the texts they came from.
+
+use sha2::{Digest, Sha256};
+
+use super::Rule;
+use super::access::Scope;
+use super::compile::Node;
+use super::prefilter::{Prefilter, positions};
+use super::scratch::{Context, Scratch};
+use crate::event::Event;
+
+/// The place of a rule in its set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleIndex(usize);
+
+impl RuleIndex {
+    pub(super) fn new(at: usize) -> RuleIndex {
+        RuleIndex(at)
+    }
+
+    pub(super) fn get(self) -> usize {
+        self.0
+    }
+}
+
+/// Compiled rules, immutable; shared between workers and swapped whole.
+#[derive(Debug)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+    nodes: Vec<Node>,
+    prefilter: Prefilter,
+    texts: Vec<(String, String)>,
+    hash: String,
+}
+
+impl RuleSet {
+    /// `nodes` are the logic of `rules`, one for one; `texts` are paths and contents
+    /// of the files they came from.
+    pub(super) fn new(rules: Vec<Rule>, nodes: Vec<Node>, texts: Vec<(String, String)>) -> RuleSet {
+        assert_eq!(rules.len(), nodes.len());
+        let prefilter = Prefilter::new(&nodes);
+        let hash = hash(&texts);
+        RuleSet { rules, nodes, prefilter, texts, hash }
+    }
+
+    /// The rules, in the order of their files.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rule at a place [`RuleSet::matches`] gave out.
+    ///
+    /// # Panics
+    ///
+    /// When the index came from another, larger set: only a bug does that.
+    #[expect(clippy::indexing_slicing, reason = "the index came from this set")]
+    pub fn rule(&self, index: RuleIndex) -> &Rule {
+        &self.rules[index.0]
+    }
+
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// SHA-256, in hex, over the sorted texts of the rule files: equal for equal
+    /// rules, wherever they lie.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// Path and content of every rule file.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.texts.iter().map(|(path, text)| (path.as_str(), text.as_str()))
+    }
+
+    /// Replaces what is in `found` by the rules that match the event, in their order.
+    pub fn matches(&self, event: &Event<'_>, scratch: &mut Scratch, found: &mut Vec<RuleIndex>) {
+        found.clear();
+        scratch.clear();
+        let mut candidates = std::mem::take(&mut scratch.candidates);
+        let context = Context::new(event, scratch);
+        self.prefilter.candidates(&context, &mut candidates);
+        let scope = Scope { context: &context, member: None };
+        let holds = |at: &usize| self.nodes.get(*at).is_some_and(|node| node.holds(scope));
+        found.extend(positions(&candidates).filter(holds).map(RuleIndex));
+        scratch.candidates = candidates;
+    }
+}
+
+fn hash(texts: &[(String, String)]) -> String {
+    let mut sorted: Vec<&str> = texts.iter().map(|(_, text)| text.as_str()).collect();
+    sorted.sort_unstable();
+    let mut hasher = Sha256::new();
+    for text in sorted {
+        hasher.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hasher.update(text);
+    }
+    hex(&hasher.finalize())
+}
+
+/// Lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a string cannot fail.
+        if write!(text, "{byte:02x}").is_err() {
+            debug_assert!(false, "a string takes any text");
+        }
+        text
+    })
+}

@@ -230,6 +230,8 @@ fn context(settings: &Settings) -> Result<SessionContext, DataFusionError> {
     options.execution.parquet.reorder_filters = true;
     // Its files have none; the catalog is the place to ask which file.
     options.execution.parquet.bloom_filter_on_read = false;
+    // Dealing sorted rows out again would lose their order where its columns are not shown.
+    options.optimizer.enable_round_robin_repartition = false;
     // In the generic dialect `user` is a function, and here it is a column.
     options.sql_parser.dialect = Dialect::DuckDB;
     let runtime = RuntimeEnvBuilder::new()
@@ -333,7 +335,10 @@ mod tests {
                 lines += &format!("{}\n", Value::Object(row));
                 self.seq += 1;
             }
-            let mut reader = ReaderBuilder::new(schema::events()).build(lines.as_bytes()).unwrap();
+            let mut reader = ReaderBuilder::new(schema::events())
+                .with_batch_size(events.len())
+                .build(lines.as_bytes())
+                .unwrap();
             let batch = reader.next().unwrap().unwrap();
             let path = part::path(self.dir.path(), id);
             let file = File::create(&path).unwrap();
@@ -569,6 +574,33 @@ mod tests {
         search.columns = columns(&["nmae"]);
         let got = written(engine.search(&search).await).await;
         assert_eq!(got, "there is no column \"nmae\": did you mean \"name\"?");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_long_answer_stays_in_order_also_when_the_order_is_not_shown() {
+        let mut fixture = Fixture::new();
+        let at =
+            |it: i64| format!("2026-11-23T{:02}:{:02}:{:02}Z", it / 3600, it / 60 % 60, it % 60);
+        for (id, first) in [("p1", 0), ("p2", 1)] {
+            let event = |it: i64| json!({"time": at(it), "name": it.to_string()});
+            let events: Vec<Value> = (first..40_000).step_by(2).map(event).collect();
+            fixture.part(id, "prod", &events);
+        }
+        let settings = Settings { threads_max: 4, ..Settings::default() };
+        let engine = Engine::open_with(fixture.dir.path(), &settings).unwrap();
+        let want: Vec<String> = (0..40_000).rev().map(|it| it.to_string()).collect();
+        let columns = vec!["name".to_owned(), "raw".to_owned()];
+        let search = Search { rows_max: 50_000, columns, ..Search::of(Query::All) };
+        let sql = "SELECT name, length(raw) FROM events ORDER BY time DESC";
+        for answer in [engine.search(&search).await, engine.sql(sql).await] {
+            let mut answer = answer.unwrap();
+            let mut got: Vec<String> = Vec::new();
+            while let Some(batch) = answer.next().await.unwrap() {
+                let names = batch.column(0).as_string_view().iter();
+                got.extend(names.map(|it| it.unwrap().to_owned()));
+            }
+            assert!(got == want, "{:?}", got.iter().zip(&want).position(|(a, b)| a != b));
+        }
     }
 
     #[tokio::test]

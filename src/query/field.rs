@@ -156,4 +156,15 @@ mod tests {
         assert_eq!(nearest("namspace"), Some("namespace"));
         assert_eq!(nearest("zzz"), None);
     }
+
+    #[test]
+    fn the_document_names_every_column_in_the_table_s_order() {
+        let document = include_str!("../../docs/search.md");
+        let table = document.split("**`events`**").nth(1).unwrap();
+        let mut from = 0;
+        for column in columns() {
+            let at = table.get(from..).and_then(|it| it.find(&format!("`{}`", column.name)));
+            from += at.unwrap_or_else(|| panic!("{} is missing or out of order", column.name));
+        }
+    }
 }

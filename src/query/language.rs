@@ -18,6 +18,9 @@ pub const TEXT_BYTES_MAX: usize = 16 * 1024;
 /// How deep parentheses and negations may nest.
 pub const DEPTH_MAX: usize = 32;
 
+/// How many terms a search may have.
+pub const TERMS_MAX: usize = 256;
+
 /// How much memory a compiled regular expression may take.
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
 
@@ -119,6 +122,8 @@ pub enum Problem {
     Regex { why: String },
     #[error("the search is longer than {TEXT_BYTES_MAX} bytes: use SQL (`kustos query`)")]
     TooLong,
+    #[error("more than {TERMS_MAX} terms: use a wildcard or a regular expression for many values")]
+    TooMany,
     #[error("more than {DEPTH_MAX} levels of parentheses and negations: use fewer")]
     TooDeep,
 }
@@ -140,7 +145,7 @@ impl Query {
         if text.len() > TEXT_BYTES_MAX {
             return Err(QueryError { column: 1, problem: Problem::TooLong });
         }
-        let mut parser = Parser { scan: Scanner::new(text), now, depth: 0 };
+        let mut parser = Parser { scan: Scanner::new(text), now, depth: 0, terms: 0 };
         parser.scan.skip_blanks();
         if parser.scan.peek().is_none() {
             return Ok(Query::All);
@@ -180,6 +185,7 @@ struct Parser<'a> {
     scan: Scanner<'a>,
     now: i64,
     depth: usize,
+    terms: usize,
 }
 
 impl Parser<'_> {
@@ -253,9 +259,15 @@ impl Parser<'_> {
         self.scan.clone().take_word("and")
     }
 
+    fn count(&mut self) -> Result<(), QueryError> {
+        self.terms += 1;
+        if self.terms > TERMS_MAX { Err(self.scan.error(Problem::TooMany)) } else { Ok(()) }
+    }
+
     /// Words without a field: they are looked for in the whole line.
     fn free(&mut self) -> Result<Query, QueryError> {
         let Some(column) = field::find(field::RAW) else { return Ok(Query::All) };
+        self.count()?;
         if let Some(test) = self.regex()? {
             return Ok(Query::Term(column, test));
         }
@@ -278,6 +290,7 @@ impl Parser<'_> {
     }
 
     fn value(&mut self, column: &'static Column, in_list: bool) -> Result<Query, QueryError> {
+        self.count()?;
         let start = self.scan.at();
         let ordered = matches!(column.kind, Kind::Int | Kind::Time);
         if !in_list && let Some(test) = self.regex()? {
@@ -549,7 +562,22 @@ mod tests {
         let deep = "(".repeat(DEPTH_MAX + 1);
         assert!(read(&deep).contains("levels of parentheses"), "{}", read(&deep));
         assert!(read(&"-".repeat(100_000)).contains("longer than"));
+        assert!(read(&"a ".repeat(TERMS_MAX + 1)).contains("more than 256 terms"));
+        let list = format!("verb:({})", vec!["a"; TERMS_MAX + 1].join(","));
+        assert!(read(&list).contains("more than 256 terms"));
         assert!(read(&"-".repeat(DEPTH_MAX + 1)).contains("levels of parentheses"));
+    }
+
+    #[test]
+    fn the_examples_of_the_document_are_understood() {
+        let document = include_str!("../../docs/search.md");
+        let examples = document.split("### Examples\n\n```\n").nth(1).unwrap();
+        let examples = examples.split("```").next().unwrap();
+        assert!(examples.lines().count() >= 5);
+        for line in examples.lines() {
+            let search = line.split("   ").next().unwrap();
+            assert!(Query::parse(search, NOW).is_ok(), "{search}: {}", read(search));
+        }
     }
 
     proptest::proptest! {

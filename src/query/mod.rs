@@ -9,6 +9,8 @@ mod scan;
 pub mod time;
 
 #[cfg(feature = "sql")]
+mod answer;
+#[cfg(feature = "sql")]
 mod line;
 #[cfg(feature = "sql")]
 mod listing;

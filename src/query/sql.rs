@@ -3,26 +3,19 @@
 //! One rule: reading only. An answer is whole or an error: a file that a running daemon
 //! replaces under a query makes the query begin again, and never a row come twice.
 
-use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::config::Dialect;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableSource};
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext, ident, lit};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
-use futures_util::StreamExt;
 
+pub use super::answer::{ATTEMPTS_MAX, Answer, HELD_BYTES_MAX};
 use super::field::{self, RAW, RAW_BYTES};
 use super::language::Query;
 use super::line;
@@ -31,12 +24,6 @@ use super::lower;
 use super::table::Stored;
 use crate::archive::catalog::{Catalog, CatalogError, Scope};
 use crate::archive::schema;
-
-/// How often a query is begun, when files it needs are replaced under it.
-pub const ATTEMPTS_MAX: usize = 5;
-
-/// How many bytes of an answer are kept back until it is known that it need not begin again.
-pub const HELD_BYTES_MAX: usize = 32 << 20;
 
 /// What a search shows when it does not say.
 pub const SEARCH_ROWS: usize = 100;
@@ -80,14 +67,8 @@ impl Default for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum SqlError {
     /// There is no archive, or it could not be read.
-    #[error("the archive {dir} could not be opened")]
-    Open {
-        /// The archive's folder.
-        dir: PathBuf,
-        /// What its catalog said.
-        #[source]
-        source: CatalogError,
-    },
+    #[error("the archive could not be opened")]
+    Open(#[source] Box<CatalogError>),
     /// The statement would change something.
     #[error(
         "{what} is refused: an archive is only read here; write SELECT, EXPLAIN, DESCRIBE or SHOW TABLES"
@@ -173,7 +154,7 @@ impl Engine {
     /// # Errors
     /// When there is no archive.
     pub fn open_with(dir: &Path, settings: &Settings) -> Result<Engine, SqlError> {
-        Catalog::open(dir).map_err(|source| SqlError::Open { dir: dir.to_owned(), source })?;
+        Catalog::open(dir).map_err(|it| SqlError::Open(Box::new(it)))?;
         // The reader takes absolute paths only.
         let dir = dir.canonicalize().map_err(DataFusionError::IoError)?;
         let context = context(settings)?;
@@ -234,83 +215,8 @@ impl Engine {
             .build()?)
     }
 
-    async fn answer(&self, logical: LogicalPlan) -> Result<Answer, SqlError> {
-        let mut attempt = 1;
-        loop {
-            // Planned anew each time: that is when the catalog is asked for its files.
-            let frame = self.context.execute_logical_plan(logical.clone()).await?;
-            let plan = frame.create_physical_plan().await?;
-            match Answer::begin(Arc::clone(&plan), Arc::new(frame.task_ctx())).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) if !is_missing(&plan) => return Err(error.into()),
-                Err(error) if attempt == ATTEMPTS_MAX => {
-                    return Err(SqlError::Missing(Box::new(error)));
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "the archive changed under a query; it begins again");
-                }
-            }
-            attempt += 1;
-        }
-    }
-}
-
-/// Rows, as they come. Nothing is read that is not asked for.
-pub struct Answer {
-    schema: SchemaRef,
-    held: VecDeque<RecordBatch>,
-    rest: Option<SendableRecordBatchStream>,
-    plan: Arc<dyn ExecutionPlan>,
-}
-
-impl std::fmt::Debug for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer").field("schema", &self.schema).finish_non_exhaustive()
-    }
-}
-
-impl Answer {
-    /// Holds back what comes until it is the end or enough: until then a query can begin
-    /// again unnoticed.
-    async fn begin(
-        plan: Arc<dyn ExecutionPlan>,
-        task: Arc<TaskContext>,
-    ) -> Result<Answer, DataFusionError> {
-        let mut stream = execute_stream(Arc::clone(&plan), task)?;
-        let schema = stream.schema();
-        let mut held = VecDeque::new();
-        let mut bytes = 0_usize;
-        while bytes < HELD_BYTES_MAX {
-            let Some(batch) = stream.next().await else {
-                return Ok(Answer { schema, held, rest: None, plan });
-            };
-            let batch = batch?;
-            bytes = bytes.saturating_add(batch.get_array_memory_size());
-            held.push_back(batch);
-        }
-        Ok(Answer { schema, held, rest: Some(stream), plan })
-    }
-
-    /// The answer's columns.
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    /// The next rows; `None` at the end.
-    ///
-    /// # Errors
-    /// When reading fails; then what was handed out is no whole answer.
-    pub async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
-        if let Some(batch) = self.held.pop_front() {
-            return Ok(Some(batch));
-        }
-        let Some(stream) = self.rest.as_mut() else { return Ok(None) };
-        match stream.next().await {
-            Some(Ok(batch)) => Ok(Some(batch)),
-            Some(Err(error)) if is_missing(&self.plan) => Err(SqlError::Changed(Box::new(error))),
-            Some(Err(error)) => Err(error.into()),
-            None => Ok(None),
-        }
+    async fn answer(&self, question: LogicalPlan) -> Result<Answer, SqlError> {
+        Answer::of(&self.context, &question, |_| ()).await
     }
 }
 
@@ -324,6 +230,8 @@ fn context(settings: &Settings) -> Result<SessionContext, DataFusionError> {
     options.execution.parquet.reorder_filters = true;
     // Its files have none; the catalog is the place to ask which file.
     options.execution.parquet.bloom_filter_on_read = false;
+    // Dealing sorted rows out again would lose their order where its columns are not shown.
+    options.optimizer.enable_round_robin_repartition = false;
     // In the generic dialect `user` is a function, and here it is a column.
     options.sql_parser.dialect = Dialect::DuckDB;
     let runtime = RuntimeEnvBuilder::new()
@@ -379,24 +287,17 @@ fn reads(statement: &Statement) -> bool {
     }
 }
 
-/// Whether a file a plan reads is no longer there. Asked only after a failure, whose own words
-/// do not tell: on its way up through the reader an error loses what it was.
-fn is_missing(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let scan = plan
-        .downcast_ref::<DataSourceExec>()
-        .and_then(|it| it.data_source().downcast_ref::<FileScanConfig>());
-    let mut files = scan.into_iter().flat_map(|it| &it.file_groups).flat_map(FileGroup::iter);
-    files.any(|it| !Path::new("/").join(it.path().as_ref()).exists())
-        || plan.children().into_iter().any(is_missing)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::archive::catalog::{Commit, FindingRow, NewPart, StoredFile};
+    use crate::archive::columns::Columns;
     use crate::archive::part;
+    use crate::decode;
     use crate::event;
+    use arrow::array::AsArray;
     use arrow::json::{LineDelimitedWriter, ReaderBuilder};
+    use datafusion::physical_plan::displayable;
     use parquet::arrow::ArrowWriter;
     use serde_json::{Value, json};
     use std::error::Error;
@@ -431,10 +332,13 @@ mod tests {
                 let fixed = json!({"seq": self.seq, "ingested": "2026-11-23T00:00:00Z",
                     "cluster": cluster, "integrity": "whole", "skeleton": format!("00{hex}")});
                 row.extend(fixed.as_object().unwrap().clone());
-                lines.push_str(&format!("{}\n", Value::Object(row)));
+                lines += &format!("{}\n", Value::Object(row));
                 self.seq += 1;
             }
-            let mut reader = ReaderBuilder::new(schema::events()).build(lines.as_bytes()).unwrap();
+            let mut reader = ReaderBuilder::new(schema::events())
+                .with_batch_size(events.len())
+                .build(lines.as_bytes())
+                .unwrap();
             let batch = reader.next().unwrap().unwrap();
             let path = part::path(self.dir.path(), id);
             let file = File::create(&path).unwrap();
@@ -672,6 +576,33 @@ mod tests {
         assert_eq!(got, "there is no column \"nmae\": did you mean \"name\"?");
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_long_answer_stays_in_order_also_when_the_order_is_not_shown() {
+        let mut fixture = Fixture::new();
+        let at =
+            |it: i64| format!("2026-11-23T{:02}:{:02}:{:02}Z", it / 3600, it / 60 % 60, it % 60);
+        for (id, first) in [("p1", 0), ("p2", 1)] {
+            let event = |it: i64| json!({"time": at(it), "name": it.to_string()});
+            let events: Vec<Value> = (first..40_000).step_by(2).map(event).collect();
+            fixture.part(id, "prod", &events);
+        }
+        let settings = Settings { threads_max: 4, ..Settings::default() };
+        let engine = Engine::open_with(fixture.dir.path(), &settings).unwrap();
+        let want: Vec<String> = (0..40_000).rev().map(|it| it.to_string()).collect();
+        let columns = vec!["name".to_owned(), "raw".to_owned()];
+        let search = Search { rows_max: 50_000, columns, ..Search::of(Query::All) };
+        let sql = "SELECT name, length(raw) FROM events ORDER BY time DESC";
+        for answer in [engine.search(&search).await, engine.sql(sql).await] {
+            let mut answer = answer.unwrap();
+            let mut got: Vec<String> = Vec::new();
+            while let Some(batch) = answer.next().await.unwrap() {
+                let names = batch.column(0).as_string_view().iter();
+                got.extend(names.map(|it| it.unwrap().to_owned()));
+            }
+            assert!(got == want, "{:?}", got.iter().zip(&want).position(|(a, b)| a != b));
+        }
+    }
+
     #[tokio::test]
     async fn what_would_write_is_refused() {
         let fixture = fixture();
@@ -734,5 +665,75 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = Engine::open(dir.path()).unwrap_err();
         assert!(chain(&error).contains("is no archive"), "{}", chain(&error));
+    }
+
+    #[tokio::test]
+    async fn a_query_begins_again_when_files_are_merged_under_it() {
+        let fixture = fixture();
+        let engine = fixture.engine();
+        let path = part::path(fixture.dir.path(), "p2");
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let search = Search { columns: vec!["name".to_owned()], ..Search::of(Query::All) };
+        let plan = engine.plan(&search).unwrap();
+        let mut attempts = 0;
+        let answer = Answer::of(&engine.context, &plan, |attempt| {
+            attempts = attempt;
+            if attempt == 3 {
+                crate::durable::write(&path, &bytes).unwrap();
+            }
+        });
+        assert_eq!(written(answer.await).await.lines().count(), 6);
+        assert_eq!(attempts, 3);
+    }
+
+    #[tokio::test]
+    async fn a_search_rebuilds_only_the_lines_it_shows() {
+        let fixture = fixture();
+        let engine = fixture.engine();
+        let query = Query::parse("verb:get", 0).unwrap();
+        let search =
+            Search { columns: vec!["time".to_owned(), "raw".to_owned()], ..Search::of(query) };
+        let plan = engine.plan(&search).unwrap();
+        let plan = engine.context.state().create_physical_plan(&plan).await.unwrap();
+        let plan = displayable(plan.as_ref()).indent(false).to_string();
+        let (line, sort) = (plan.find("raw("), plan.find("TopK"));
+        assert!(line.is_some() && line < sort, "{plan}");
+    }
+
+    #[tokio::test]
+    async fn genuine_lines_come_back_byte_for_byte() {
+        let log = std::fs::read("tests/data/audit-sample.log").unwrap();
+        let lines: Vec<&[u8]> = log.split(|it| *it == b'\n').filter(|it| !it.is_empty()).collect();
+        let mut fixture = Fixture::new();
+        let mut columns = Columns::default();
+        for (ordinal, line) in (0..).zip(&lines) {
+            columns.append(&(*line, decode::line(line)), ordinal, [0; 32]);
+        }
+        let batch = columns.finish(&"prod".into(), "2026-11-23".to_owned(), 0, &lines).unwrap();
+        let placed = [part::Placed { batch, first: 0 }];
+        let part = part::write(fixture.dir.path(), &placed, "{}".to_owned(), 0).unwrap();
+        let commit = Commit { parts: vec![part], ..Commit::default() };
+        fixture.catalog.commit(&commit).unwrap();
+        let engine = fixture.engine();
+        let mut answer = engine.sql("SELECT raw_bytes FROM events ORDER BY seq").await.unwrap();
+        let mut got: Vec<Vec<u8>> = Vec::new();
+        while let Some(batch) = answer.next().await.unwrap() {
+            got.extend(batch.column(0).as_binary_view().iter().map(|it| it.unwrap().to_vec()));
+        }
+        assert_eq!(got, lines);
+        let secrets =
+            fixture.sql("SELECT count(*) AS n FROM events WHERE resource = 'secrets'").await;
+        let by_line = fixture
+            .sql("SELECT count(*) AS n FROM events WHERE raw LIKE '%\"objectRef\":{\"resource\":\"secrets\"%'")
+            .await;
+        assert_eq!(secrets, by_line);
+    }
+
+    #[test]
+    fn a_question_may_be_asked_on_any_thread() {
+        fn sent<T: Send>(_: impl FnOnce(&'static Engine) -> T) {}
+        sent(|it| it.sql(""));
+        sent(|it| async { it.search(&Search::of(Query::All)).await.map(|_| ()) });
     }
 }

@@ -1,0 +1,123 @@
+//! A plan -> its rows, beginning again when a running daemon replaces files under it.
+//!
+//! One rule: a row that was handed out is never handed out again. So rows are held back while
+//! a query may begin again, and after that a lost file is an error.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::DataFusionError;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::prelude::SessionContext;
+use futures_util::StreamExt;
+
+use super::sql::SqlError;
+
+/// How often a query is begun, when files it needs are replaced under it.
+pub const ATTEMPTS_MAX: usize = 5;
+
+/// How many bytes of an answer are kept back until it is known that it need not begin again.
+pub const HELD_BYTES_MAX: usize = 32 << 20;
+
+/// Rows, as they come. Nothing is read that is not asked for.
+pub struct Answer {
+    schema: SchemaRef,
+    held: VecDeque<RecordBatch>,
+    rest: Option<SendableRecordBatchStream>,
+    plan: Arc<dyn ExecutionPlan>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl Answer {
+    /// Answers a question, and begins again when files it needs are gone. `begins` is told the
+    /// number of each attempt.
+    pub(super) async fn of(
+        context: &SessionContext,
+        question: &LogicalPlan,
+        mut begins: impl FnMut(usize),
+    ) -> Result<Answer, SqlError> {
+        let mut attempt = 1;
+        loop {
+            begins(attempt);
+            // Planned anew each time: that is when the catalog is asked for its files.
+            let state = context.state();
+            let plan = state.create_physical_plan(question).await?;
+            match Answer::begin(Arc::clone(&plan), context.task_ctx()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if !is_missing(&plan) => return Err(error.into()),
+                Err(error) if attempt == ATTEMPTS_MAX => {
+                    return Err(SqlError::Missing(Box::new(error)));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the archive changed under a query; it begins again");
+                }
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Holds back what comes until it is the end or enough.
+    async fn begin(
+        plan: Arc<dyn ExecutionPlan>,
+        task: Arc<TaskContext>,
+    ) -> Result<Answer, DataFusionError> {
+        let mut stream = execute_stream(Arc::clone(&plan), task)?;
+        let schema = stream.schema();
+        let mut held = VecDeque::new();
+        let mut bytes = 0_usize;
+        while bytes < HELD_BYTES_MAX {
+            let Some(batch) = stream.next().await else {
+                return Ok(Answer { schema, held, rest: None, plan });
+            };
+            let batch = batch?;
+            bytes = bytes.saturating_add(batch.get_array_memory_size());
+            held.push_back(batch);
+        }
+        Ok(Answer { schema, held, rest: Some(stream), plan })
+    }
+
+    /// The answer's columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The next rows; `None` at the end.
+    ///
+    /// # Errors
+    /// When reading fails; then what was handed out is no whole answer.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, SqlError> {
+        if let Some(batch) = self.held.pop_front() {
+            return Ok(Some(batch));
+        }
+        let Some(stream) = self.rest.as_mut() else { return Ok(None) };
+        match stream.next().await {
+            Some(Ok(batch)) => Ok(Some(batch)),
+            Some(Err(error)) if is_missing(&self.plan) => Err(SqlError::Changed(Box::new(error))),
+            Some(Err(error)) => Err(error.into()),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Whether a file a plan reads is no longer there. Asked only after a failure, whose own words
+/// do not tell: on its way up through the reader an error loses what it was.
+fn is_missing(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let scan = plan
+        .downcast_ref::<DataSourceExec>()
+        .and_then(|it| it.data_source().downcast_ref::<FileScanConfig>());
+    let mut files = scan.into_iter().flat_map(|it| &it.file_groups).flat_map(FileGroup::iter);
+    files.any(|it| !Path::new("/").join(it.path().as_ref()).exists())
+        || plan.children().into_iter().any(is_missing)
+}

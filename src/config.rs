@@ -191,6 +191,19 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
 /// Where in a configuration something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {

@@ -14,12 +14,17 @@ const BUSY_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
 /// The version of the tables below; another one is refused.
 const FORMAT: i64 = 1;
 
+/// Only the newest position within so many bytes of a source is kept: a tail commits every second,
+/// and a copy that was cut short is still known up to its last multiple of this.
+const POSITIONS_BYTES_MIN: i64 = 16 << 20;
+
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parts (
   id TEXT PRIMARY KEY, cluster TEXT NOT NULL, date TEXT NOT NULL, rows INTEGER NOT NULL,
   bytes_in INTEGER NOT NULL, bytes_stored INTEGER NOT NULL, seq_first INTEGER NOT NULL, seq_last INTEGER NOT NULL,
-  time_first INTEGER, time_last INTEGER, created INTEGER NOT NULL, sha256 TEXT NOT NULL, leaves BLOB NOT NULL
+  time_first INTEGER, time_last INTEGER, created INTEGER NOT NULL, sha256 TEXT NOT NULL, sources TEXT NOT NULL,
+  leaves BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS segments (
   id TEXT PRIMARY KEY, cluster TEXT NOT NULL, date TEXT NOT NULL, rows INTEGER NOT NULL,
@@ -28,7 +33,6 @@ CREATE TABLE IF NOT EXISTS segments (
   manifest TEXT NOT NULL, ledger_index INTEGER NOT NULL, retain_until INTEGER NOT NULL, expired INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS segments_by_time ON segments (time_first, time_last);
-CREATE TABLE IF NOT EXISTS merged (part TEXT PRIMARY KEY, segment TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sources (
   id INTEGER PRIMARY KEY, cluster TEXT NOT NULL, first_line TEXT NOT NULL, name TEXT NOT NULL, seen INTEGER NOT NULL
 );
@@ -112,6 +116,17 @@ pub struct StoredFile {
     pub sha256: String,
 }
 
+/// A part that is to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPart {
+    /// The file, synced.
+    pub file: StoredFile,
+    /// Its events' leaves, 32 bytes each, in the order of `seq`; dropped when it is sealed.
+    pub leaves: Vec<u8>,
+    /// How far which sources had been read, as JSON.
+    pub sources: String,
+}
+
 /// A sealed file and what the ledger says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentRow {
@@ -182,8 +197,8 @@ pub struct FindingRow {
 /// What one transaction records.
 #[derive(Debug, Default)]
 pub struct Commit {
-    /// Parts that are synced on disk, with their events' leaves.
-    pub parts: Vec<(StoredFile, Vec<u8>)>,
+    /// Parts that are synced on disk.
+    pub parts: Vec<NewPart>,
     /// How far each source is now kept.
     pub positions: Vec<(i64, Boundary)>,
     /// What was found.
@@ -299,12 +314,20 @@ impl Catalog {
         let mut write = || -> Result<(), rusqlite::Error> {
             let tx =
                 self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            for (file, leaves) in &commit.parts {
-                insert_part(&tx, file, leaves)?;
+            for part in &commit.parts {
+                insert_part(&tx, part)?;
             }
             for (source, boundary) in &commit.positions {
                 tx.prepare_cached("INSERT OR IGNORE INTO positions VALUES (?1, ?2, ?3)")?
                     .execute(params![source, signed(boundary.end), boundary.digest])?;
+                tx.prepare_cached(
+                    "DELETE FROM positions WHERE source = ?1 AND end < ?2 AND end / ?3 = ?2 / ?3",
+                )?
+                .execute(params![
+                    source,
+                    signed(boundary.end),
+                    POSITIONS_BYTES_MIN
+                ])?;
             }
             super::outbox::insert(&tx, &commit.findings, commit.now)?;
             for (cluster, reason, lines) in &commit.marked {
@@ -383,13 +406,15 @@ impl Catalog {
         read().map_err(self.failed("read"))
     }
 
-    /// The leaves of a part's events, 32 bytes each, in the order of `seq`.
+    /// The leaves and the sources of a part, as they were recorded.
     ///
     /// # Errors
     /// When SQLite refuses or there is no such part.
-    pub fn leaves(&self, part: &str) -> Result<Vec<u8>, CatalogError> {
+    pub fn part_proof(&self, part: &str) -> Result<(Vec<u8>, String), CatalogError> {
         self.conn
-            .query_row("SELECT leaves FROM parts WHERE id = ?1", [part], |row| row.get(0))
+            .query_row("SELECT leaves, sources FROM parts WHERE id = ?1", [part], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .map_err(self.failed("read"))
     }
 
@@ -454,12 +479,9 @@ impl Catalog {
     }
 }
 
-fn insert_part(
-    tx: &Transaction<'_>,
-    file: &StoredFile,
-    leaves: &[u8],
-) -> Result<(), rusqlite::Error> {
-    tx.prepare_cached("INSERT INTO parts VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)")?
+fn insert_part(tx: &Transaction<'_>, part: &NewPart) -> Result<(), rusqlite::Error> {
+    let file = &part.file;
+    tx.prepare_cached("INSERT INTO parts VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)")?
         .execute(params![
             file.id,
             file.cluster,
@@ -473,7 +495,8 @@ fn insert_part(
             file.time_last,
             file.created,
             file.sha256,
-            leaves
+            part.sources,
+            part.leaves
         ])
         .map(drop)
 }

@@ -5,6 +5,8 @@
 
 pub mod catalog;
 pub mod columns;
+pub mod keep;
+pub mod ledger;
 pub mod outbox;
 pub mod part;
 pub mod read;
@@ -13,3 +15,4 @@ pub mod retain;
 pub mod schema;
 pub mod segment;
 pub mod skeleton;
+pub mod verify;

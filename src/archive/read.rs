@@ -1,1 +1,127 @@
-//! stub
+//! A stored file -> its rows and lines, as they were written.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{AsArray, RecordBatchReader};
+use arrow::datatypes::Int64Type;
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
+
+use super::skeleton::Rebuilder;
+
+/// Rows that are decoded at a time.
+const BATCH_ROWS: usize = 4_096;
+
+/// Why a stored file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It could not be opened.
+    #[error("{path} could not be opened")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's own words.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no Parquet file of events, or a damaged one.
+    #[error("{path} is no whole Parquet file of events")]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's own words.
+        #[source]
+        source: ParquetError,
+    },
+    /// Its columns are not those of `events`.
+    #[error("{path} lacks columns of table events")]
+    Arrow {
+        /// The file.
+        path: PathBuf,
+        /// Arrow's own words.
+        #[source]
+        source: ArrowError,
+    },
+}
+
+impl ReadError {
+    /// Whether the file was not there: a daemon may have merged it into a segment meanwhile.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, ReadError::Open { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    pub(super) fn parquet(path: &Path) -> impl Fn(ParquetError) -> ReadError + use<> {
+        let path = path.to_owned();
+        move |source| ReadError::Parquet { path: path.clone(), source }
+    }
+
+    pub(super) fn arrow(path: &Path) -> impl Fn(ArrowError) -> ReadError + use<> {
+        let path = path.to_owned();
+        move |source| ReadError::Arrow { path: path.clone(), source }
+    }
+}
+
+/// The rows of a stored file, some thousand at a time; of the named columns only, if any are named.
+///
+/// # Errors
+/// When the file cannot be opened or is not Parquet.
+pub fn batches(path: &Path, columns: &[&str]) -> Result<ParquetRecordBatchReader, ReadError> {
+    let file =
+        File::open(path).map_err(|source| ReadError::Open { path: path.to_owned(), source })?;
+    let failed = ReadError::parquet(path);
+    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file)
+        .map_err(&failed)?
+        .with_batch_size(BATCH_ROWS);
+    if !columns.is_empty() {
+        let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+        builder = builder.with_projection(mask);
+    }
+    builder.build().map_err(failed)
+}
+
+/// One stored line.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// Its place in the archive.
+    pub seq: i64,
+    /// Its bytes, as they arrived.
+    pub bytes: &'a [u8],
+}
+
+/// Hands every line of a stored file to `take`, in the order they are stored in (not of `seq`).
+///
+/// # Errors
+/// When the file cannot be read whole; lines before the damage were handed over.
+pub fn lines(path: &Path, mut take: impl FnMut(Line<'_>)) -> Result<(), ReadError> {
+    let reader = batches(path, &[])?;
+    debug_assert!(reader.schema().field_with_name("seq").is_ok());
+    let mut bytes = Vec::new();
+    for batch in reader {
+        each_line(&batch.map_err(ReadError::arrow(path))?, &mut bytes, &mut take)
+            .map_err(ReadError::arrow(path))?;
+    }
+    Ok(())
+}
+
+fn each_line(
+    batch: &RecordBatch,
+    bytes: &mut Vec<u8>,
+    take: &mut impl FnMut(Line<'_>),
+) -> Result<(), ArrowError> {
+    let rebuilder = Rebuilder::new(batch)?;
+    let seqs = batch
+        .column_by_name("seq")
+        .and_then(|it| it.as_primitive_opt::<Int64Type>())
+        .ok_or_else(|| ArrowError::SchemaError("column seq is missing".to_owned()))?;
+    for (row, seq) in seqs.values().iter().enumerate() {
+        bytes.clear();
+        rebuilder.rebuild(row, bytes);
+        take(Line { seq: *seq, bytes });
+    }
+    Ok(())
+}

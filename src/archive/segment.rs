@@ -1,9 +1,251 @@
-//! stub
+//! Parts -> a segment: one sealed file, hashed into the ledger.
+//!
+//! One rule: the parts are removed only after the transaction that records the segment. A crash
+//! before it leaves a file without a row, one after it leaves parts without a row; `recover`
+//! removes either.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::compute::{concat, interleave};
+use arrow::record_batch::RecordBatch;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::writer::SerializedFileWriter;
+use sha2::{Digest, Sha256};
+
+use super::catalog::StoredFile;
+use super::part::{self, KEY_COLUMNS, Keys, PartError};
+use super::read::{ReadError, batches};
+use super::schema;
+use crate::durable;
+use crate::seal::leaf::hex;
+
+/// A part with at least this many rows is spliced in as it is; smaller ones are merged.
+const SPLICED_ROWS_MIN: u64 = part::ROWS_MAX as u64 / 2;
+
+/// Why a segment was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// A part could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The file could not be encoded or written.
+    #[error(transparent)]
+    Write(#[from] PartError),
+    /// The file could not be written or read back.
+    #[error("{path} could not be written")]
+    Io {
+        /// The segment's file.
+        path: PathBuf,
+        /// The operating system's own words.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<ParquetError> for SegmentError {
+    fn from(source: ParquetError) -> SegmentError {
+        SegmentError::Write(PartError::Parquet(source))
+    }
+}
+
 /// Where a segment lies.
 pub fn path(dir: &Path, cluster: &str, date: &str, id: &str) -> PathBuf {
     dir.join("segments")
-        .join(format!("cluster={cluster}"))
+        .join(format!("cluster={}", folder(cluster)))
         .join(format!("date={date}"))
         .join(format!("{id}.parquet"))
+}
+
+/// A cluster's name as Hive writes it in a path: what could be more than a name is percent-encoded.
+fn folder(cluster: &str) -> String {
+    let plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_' | b'.');
+    let mut name = String::with_capacity(cluster.len());
+    for byte in cluster.bytes() {
+        if plain(byte) && cluster != "." && cluster != ".." {
+            name.push(char::from(byte));
+        } else {
+            name.push('%');
+            name.push_str(&hex(&[byte]).to_uppercase());
+        }
+    }
+    name
+}
+
+/// Writes the segment of parts that share a cluster and a date and stand in the order of `seq`;
+/// syncs it, and gives what there is to record of it.
+///
+/// # Errors
+/// When a part cannot be read or the file not be written. Nothing is recorded then.
+pub fn write(dir: &Path, parts: &[StoredFile], now: i64) -> Result<StoredFile, SegmentError> {
+    let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
+        return Err(ParquetError::General("a segment without parts".to_owned()).into());
+    };
+    let id = format!("{:016}-{:016}", first.seq_first, last.seq_last);
+    let path = path(dir, &first.cluster, &first.date, &id);
+    let failed = |source| SegmentError::Io { path: path.clone(), source };
+    if let Some(folder) = path.parent() {
+        durable::create_dir_all(folder).map_err(PartError::from)?;
+    }
+    let beside = path.with_extension("parquet.tmp");
+    let file = File::create(&beside).map_err(failed)?;
+    encode(&file, parts)?;
+    durable::sync_file(&file).map_err(failed)?;
+    durable::replace(&beside, &path).map_err(PartError::from)?;
+    let (sha256, bytes_stored) = digest(&path).map_err(failed)?;
+    let mut permissions = file.metadata().map_err(failed)?.permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(&path, permissions).map_err(failed)?;
+    Ok(StoredFile {
+        id,
+        cluster: first.cluster.clone(),
+        date: first.date.clone(),
+        rows: parts.iter().map(|it| it.rows).sum(),
+        bytes_in: parts.iter().map(|it| it.bytes_in).sum(),
+        bytes_stored,
+        seq_first: first.seq_first,
+        seq_last: parts.iter().map(|it| it.seq_last).max().unwrap_or(last.seq_last),
+        time_first: parts.iter().filter_map(|it| it.time_first).min(),
+        time_last: parts.iter().filter_map(|it| it.time_last).max(),
+        created: now,
+        sha256,
+        path: path.clone(),
+    })
+}
+
+/// SHA-256 of a file, hex, and its size.
+pub fn digest(path: &Path) -> io::Result<(String, u64)> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut size = 0;
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok((hex(&hasher.finalize()), size));
+        }
+        size += count as u64;
+        hasher.update(buffer.get(..count).unwrap_or_default());
+    }
+}
+
+fn encode(file: &File, parts: &[StoredFile]) -> Result<(), SegmentError> {
+    let writer =
+        ArrowWriter::try_new(BufWriter::new(file), schema::events(), Some(part::properties()?))?;
+    let (mut writer, factory) = writer.into_serialized_writer()?;
+    let mut group = 0;
+    let mut small: Vec<&StoredFile> = Vec::new();
+    for part in parts {
+        if part.rows >= SPLICED_ROWS_MIN {
+            group += splice(&mut writer, part)?;
+            continue;
+        }
+        let (rows, bytes) =
+            small.iter().fold((0, 0), |(rows, bytes), it| (rows + it.rows, bytes + it.bytes_in));
+        if rows + part.rows > part::ROWS_MAX as u64 || bytes + part.bytes_in > part::BYTES_MAX {
+            merge(&mut writer, &factory, group, &small)?;
+            group += 1;
+            small.clear();
+        }
+        small.push(part);
+    }
+    if !small.is_empty() {
+        merge(&mut writer, &factory, group, &small)?;
+    }
+    writer.close()?;
+    Ok(())
+}
+
+type Writer<'a> = SerializedFileWriter<BufWriter<&'a File>>;
+
+/// Copies a part's row groups without encoding them again; gives how many they are.
+fn splice(writer: &mut Writer<'_>, part: &StoredFile) -> Result<usize, SegmentError> {
+    let failed = ReadError::parquet(&part.path);
+    let file = File::open(&part.path)
+        .map_err(|source| ReadError::Open { path: part.path.clone(), source })?;
+    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(&failed)?;
+    for group in metadata.row_groups() {
+        let mut copy = writer.next_row_group()?;
+        for column in group.columns() {
+            copy.append_column(
+                &file,
+                ColumnCloseResult {
+                    bytes_written: u64::try_from(column.compressed_size()).unwrap_or(0),
+                    rows_written: u64::try_from(group.num_rows()).unwrap_or(0),
+                    metadata: column.clone(),
+                    bloom_filter: None,
+                    column_index: None,
+                    offset_index: None,
+                },
+            )?;
+        }
+        copy.close()?;
+    }
+    Ok(metadata.num_row_groups())
+}
+
+/// Merges small parts into one sorted row group, a column at a time: memory holds one column.
+fn merge(
+    writer: &mut Writer<'_>,
+    factory: &ArrowRowGroupWriterFactory,
+    group: usize,
+    parts: &[&StoredFile],
+) -> Result<(), SegmentError> {
+    let arrow = |it| SegmentError::Write(PartError::Arrow(it));
+    let keys: Vec<RecordBatch> =
+        parts.iter().map(|it| whole(it, &KEY_COLUMNS)).collect::<Result<_, _>>()?;
+    let order =
+        part::order(&keys.iter().map(Keys::of).collect::<Result<Vec<_>, _>>().map_err(arrow)?);
+    drop(keys);
+    let mut leaves = factory.create_column_writers(group)?.into_iter();
+    let mut out = writer.next_row_group()?;
+    for field in schema::events().fields() {
+        let pieces: Vec<ArrayRef> = parts
+            .iter()
+            .map(|it| Ok(Arc::clone(whole(it, &[field.name()])?.column(0))))
+            .collect::<Result<_, SegmentError>>()?;
+        let pieces: Vec<&dyn arrow::array::Array> = pieces.iter().map(AsRef::as_ref).collect();
+        let column = interleave(&pieces, &order).map_err(arrow)?;
+        for leaf in compute_leaves(field, &column)? {
+            let mut encoder = leaves
+                .next()
+                .ok_or_else(|| ParquetError::General("a column too many".to_owned()))?;
+            encoder.write(&leaf)?;
+            encoder.close()?.append_to_row_group(&mut out)?;
+        }
+    }
+    out.close()?;
+    Ok(())
+}
+
+/// All rows of a part, of some columns.
+fn whole(part: &StoredFile, columns: &[&str]) -> Result<RecordBatch, SegmentError> {
+    let failed = ReadError::arrow(&part.path);
+    let reader = batches(&part.path, columns)?;
+    let schema = arrow::array::RecordBatchReader::schema(&reader);
+    let pieces: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(&failed)?;
+    let columns = (0..schema.fields().len())
+        .map(|at| concat(&pieces.iter().map(|it| it.column(at).as_ref()).collect::<Vec<_>>()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(&failed)?;
+    Ok(RecordBatch::try_new(schema, columns).map_err(failed)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clusters_name_cannot_leave_its_folder() {
+        assert_eq!(folder("prod-eu_1.a"), "prod-eu_1.a");
+        assert_eq!(folder("../x y"), "..%2Fx%20y");
+        assert_eq!(folder(".."), "%2E%2E");
+    }
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::scan::Origin;
 use crate::event::{Event, Field};
 use crate::rules::{Level, Rule};
-use crate::seal::leaf::{Hash, hex};
+use crate::seal::leaf::{Hash, hex, leaf};
 
 /// How much of the hash makes an id: 16 bytes are plenty, and 32 digits still fit a line.
 const ID_BYTES: usize = 16;
@@ -130,7 +130,7 @@ pub fn identity(event: &Event<'_>, origin: &Origin<'_>) -> Hash {
         origin.cluster.as_bytes(),
         text(Field::Stage).as_bytes(),
         text(Field::StageTimestamp).as_bytes(),
-        origin.leaf,
+        &leaf(event.line().as_bytes()),
     ])
 }
 

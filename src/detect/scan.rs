@@ -3,7 +3,6 @@
 use super::finding::Finding;
 use crate::event::Event;
 use crate::rules::{RuleSet, Scratch};
-use crate::seal::leaf::Hash;
 
 /// Where an event came from.
 #[derive(Debug, Clone, Copy)]
@@ -14,8 +13,6 @@ pub struct Origin<'o> {
     pub source: &'o str,
     /// Where in the source: in a file the offset of the line's first byte.
     pub position: u64,
-    /// The leaf hash of the line.
-    pub leaf: &'o Hash,
 }
 
 /// Adds a finding to `out` for every rule that matches the event, in the order of the rules.
@@ -41,15 +38,13 @@ mod tests {
     use super::*;
     use crate::decode;
     use crate::rules::{LoadOptions, load_text};
-    use crate::seal::leaf::leaf;
 
     const RULE: &str = "title: Read\nid: r1\nlevel: high\ntags: [attack.t1552]\ndetection:\n  sel:\n    verb: get\n  condition: sel\n";
 
     fn findings(line: &str, cluster: &str) -> Vec<Finding> {
         let rules = load_text([("r.yml", RULE)], &LoadOptions::default()).unwrap().rules;
         let event = decode::line(line.as_bytes()).unwrap();
-        let leaf = leaf(line.as_bytes());
-        let origin = Origin { cluster, source: "audit.log", position: 42, leaf: &leaf };
+        let origin = Origin { cluster, source: "audit.log", position: 42 };
         let mut out = Vec::new();
         scan(&event, &rules, &mut Scratch::default(), &origin, &mut out);
         out

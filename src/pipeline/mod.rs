@@ -1,1 +1,17 @@
-//! (see the following commits)
+//! Threads and lanes that join sources, workers and the archivist.
+//!
+//! One rule: a lane is bounded, and a full one makes the source wait. Nothing is dropped to go
+//! faster.
+
+pub mod archivist;
+pub mod daemon;
+pub mod detect;
+pub mod hunt;
+pub mod ingest;
+pub mod lanes;
+pub mod resume;
+pub mod stop;
+pub mod tail;
+pub mod worker;
+
+pub use stop::Stop;

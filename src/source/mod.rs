@@ -1,1 +1,8 @@
-//! (see the following commits)
+//! Outside -> [`Chunk`]: whole lines with their position. A source never parses.
+
+pub mod chunk;
+pub mod find;
+pub mod open;
+pub mod tail;
+
+pub use chunk::{Chunk, Chunker, LINE_BYTES_MAX};

@@ -1,0 +1,149 @@
+//! Parts that are old or large enough -> segments in the ledger.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::catalog::{CatalogError, SegmentRow, StoredFile};
+use super::ledger::{LedgerError, Manifest};
+use super::recover::Archive;
+use super::retain;
+use super::segment::{self, SegmentError};
+use crate::durable::{self, DurableError};
+use crate::seal::leaf::hex;
+use crate::seal::tree;
+
+/// When parts become a segment, and how long it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Bytes of lines after which a segment is sealed.
+    pub segment_bytes_max: u64,
+    /// Age of the oldest part after which a segment is sealed.
+    pub segment_age_max: Duration,
+    /// How long events are kept.
+    pub keep: Duration,
+    /// The hash of the rule set in force.
+    pub ruleset: Option<String>,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            segment_bytes_max: 1 << 30,
+            segment_age_max: Duration::from_secs(15 * 60),
+            keep: retain::KEEP_DEFAULT,
+            ruleset: None,
+        }
+    }
+}
+
+/// Why parts were not sealed. They stay what they were.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The catalog refused.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The segment could not be written.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    /// The ledger refused.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A part could not be removed after its segment was sealed.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    /// The manifest could not be written as JSON, which is a bug.
+    #[error("the manifest of {0} is no JSON")]
+    Manifest(PathBuf, #[source] serde_json::Error),
+}
+
+/// Seals every group of parts that is due, or all of them; gives how many segments that made.
+///
+/// # Errors
+/// When one cannot be sealed; those before it are.
+pub fn seal_due(
+    archive: &mut Archive,
+    policy: &Policy,
+    now: i64,
+    all: bool,
+) -> Result<usize, SealError> {
+    let groups = groups(archive.catalog.parts()?, policy, now, all);
+    for group in &groups {
+        seal(archive, policy, group, now)?;
+    }
+    Ok(groups.len())
+}
+
+/// Parts that are to be one segment each: one cluster, one date, in the order of `seq`.
+fn groups(parts: Vec<StoredFile>, policy: &Policy, now: i64, all: bool) -> Vec<Vec<StoredFile>> {
+    let mut open: Vec<Vec<StoredFile>> = Vec::new();
+    let mut full = Vec::new();
+    for part in parts {
+        let mine = |it: &Vec<StoredFile>| {
+            it.first().is_some_and(|first| first.cluster == part.cluster && first.date == part.date)
+        };
+        let at = open.iter().position(mine).unwrap_or_else(|| {
+            open.push(Vec::new());
+            open.len() - 1
+        });
+        let Some(group) = open.get_mut(at) else { continue };
+        group.push(part);
+        if group.iter().map(|it| it.bytes_in).sum::<u64>() >= policy.segment_bytes_max {
+            full.push(open.swap_remove(at));
+        }
+    }
+    let age = i64::try_from(policy.segment_age_max.as_micros()).unwrap_or(i64::MAX);
+    let old = |it: &Vec<StoredFile>| it.iter().any(|part| now.saturating_sub(part.created) >= age);
+    full.extend(open.into_iter().filter(|it| all || old(it)));
+    full
+}
+
+fn seal(
+    archive: &mut Archive,
+    policy: &Policy,
+    parts: &[StoredFile],
+    now: i64,
+) -> Result<(), SealError> {
+    // A crash up to `catalog.seal` leaves a file without a row and the parts as they were.
+    let file = segment::write(&archive.dir, parts, now)?;
+    let mut leaves = Vec::new();
+    let mut sources = Vec::new();
+    for part in parts {
+        let (of_part, read) = archive.catalog.part_proof(&part.id)?;
+        leaves.extend(of_part);
+        sources.push(serde_json::from_str(&read).unwrap_or(serde_json::Value::Null));
+    }
+    let (hashes, rest) = leaves.as_chunks::<32>();
+    assert!(rest.is_empty() && hashes.len() as u64 == file.rows, "a leaf a row");
+    let event_root = hex(&tree::root(hashes.iter().copied()));
+    let (ledger_index, previous) = archive.catalog.ledger_head()?;
+    let retain_until = retain::until(&file, policy.keep);
+    let manifest = Manifest {
+        version: 1,
+        id: file.id.clone(),
+        cluster: file.cluster.clone(),
+        date: file.date.clone(),
+        rows: file.rows,
+        bytes_in: file.bytes_in,
+        seq_first: file.seq_first,
+        seq_last: file.seq_last,
+        time_first: file.time_first,
+        time_last: file.time_last,
+        event_root: event_root.clone(),
+        file_sha256: file.sha256.clone(),
+        sources,
+        ruleset: policy.ruleset.clone(),
+        retain_until,
+        previous,
+    };
+    let manifest = serde_json::to_string(&manifest)
+        .map_err(|source| SealError::Manifest(file.path.clone(), source))?;
+    let row = SegmentRow { file, event_root, manifest, ledger_index, retain_until, expired: None };
+    archive.catalog.seal(&row, parts)?;
+    // From here on the segment counts. A crash leaves parts without rows and no checkpoint
+    // file: the next start removes the former and writes the latter.
+    archive.ledger.write_out(&archive.catalog)?;
+    for part in parts {
+        durable::remove(&part.path)?;
+    }
+    Ok(())
+}

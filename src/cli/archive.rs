@@ -1,0 +1,258 @@
+//! `kustos archive`: what is kept, whether it is whole, and when it may go.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{Subcommand, ValueEnum};
+use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{HumanBytes, HumanCount};
+use serde_json::{Value, json};
+
+use crate::archive::catalog::{Catalog, StoredFile};
+use crate::archive::recover::Archive;
+use crate::archive::retain::{self, Verdict};
+use crate::archive::verify::{State, verify};
+use crate::clock::{Clock, SystemClock};
+use crate::event;
+
+const EXAMPLES: &str = "\
+Examples:
+  kustos archive status --archive /var/lib/kustos
+  kustos archive list --archive /var/lib/kustos -o ndjson
+  kustos archive verify --archive /var/lib/kustos
+  kustos archive expire --archive /var/lib/kustos            # prints the plan
+  kustos archive expire --archive /var/lib/kustos --apply    # carries it out
+
+verify exits with 1 when anything is altered or missing.";
+
+/// Show, check and expire what is kept.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How to write an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Columns, for people.
+    Table,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+#[derive(Debug, clap::Args)]
+struct Of {
+    /// The archive's folder.
+    #[arg(long, value_name = "DIR")]
+    archive: PathBuf,
+    /// How to write the answer [default: table on a terminal, else ndjson].
+    #[arg(short, long, value_enum)]
+    output: Option<Output>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// How much is kept, what was marked, what waits to be sent.
+    Status(Of),
+    /// Every part and segment.
+    List(Of),
+    /// Read everything back and compare it with the ledger.
+    Verify(Of),
+    /// Say which segments are past their time; remove them with --apply.
+    Expire {
+        #[command(flatten)]
+        of: Of,
+        /// Carry the plan out.
+        #[arg(long)]
+        apply: bool,
+    },
+}
+
+/// Runs the command; gives its exit code.
+///
+/// # Errors
+/// When there is no archive, or it cannot be read or written.
+pub fn run(args: &Args) -> Result<u8> {
+    super::log::start("warn", None);
+    match &args.command {
+        Command::Status(of) => status(&of.archive, of.output),
+        Command::List(of) => list(of),
+        Command::Verify(of) => check(of),
+        Command::Expire { of, apply } => expire(of, *apply),
+    }
+}
+
+/// Writes rows as a table or as JSON, by the names of the first row's keys.
+fn show(rows: &[Value], output: Option<Output>) -> Result<()> {
+    let terminal = stdout().is_terminal();
+    let mut out = stdout().lock();
+    let fitting = if terminal { Output::Table } else { Output::Ndjson };
+    if output.unwrap_or(fitting) == Output::Ndjson {
+        return rows.iter().try_for_each(|it| writeln!(out, "{it}").map_err(Into::into));
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    let keys: Vec<&String> =
+        rows.iter().filter_map(Value::as_object).flat_map(|it| it.keys()).collect();
+    let mut names: Vec<&String> = Vec::new();
+    for key in keys {
+        if !names.contains(&key) {
+            names.push(key);
+        }
+    }
+    table.set_header(names.iter().map(|it| it.to_uppercase()));
+    for row in rows {
+        table.add_row(names.iter().map(|name| match row.get(name.as_str()) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        }));
+    }
+    writeln!(out, "{table}")?;
+    Ok(())
+}
+
+fn time(micros: i64) -> String {
+    let mut text = Vec::new();
+    event::write_micros(micros, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn describe(kind: &str, file: &StoredFile) -> serde_json::Map<String, Value> {
+    let row = json!({
+        "kind": kind, "id": file.id, "cluster": file.cluster, "date": file.date, "events": file.rows,
+        "bytes_in": file.bytes_in, "bytes_stored": file.bytes_stored,
+        "from": file.time_first.map(time), "to": file.time_last.map(time),
+    });
+    row.as_object().cloned().unwrap_or_default()
+}
+
+fn list(of: &Of) -> Result<u8> {
+    let catalog = Catalog::open(&of.archive)?;
+    let mut rows = Vec::new();
+    for segment in catalog.segments()? {
+        let kind = if segment.expired.is_some() { "expired" } else { "segment" };
+        let mut row = describe(kind, &segment.file);
+        row.insert("retain_until".to_owned(), time(segment.retain_until).into());
+        row.insert("sha256".to_owned(), segment.file.sha256.clone().into());
+        rows.push(Value::Object(row));
+    }
+    rows.extend(catalog.parts()?.iter().map(|it| Value::Object(describe("part", it))));
+    show(&rows, of.output)?;
+    Ok(0)
+}
+
+fn status(dir: &Path, output: Option<Output>) -> Result<u8> {
+    let catalog = Catalog::open(dir)?;
+    let (parts, segments) = (catalog.parts()?, catalog.segments()?);
+    let live =
+        || segments.iter().filter(|it| it.expired.is_none()).map(|it| &it.file).chain(&parts);
+    let (rows, bytes_in, stored) = live().fold((0, 0, 0), |(rows, bytes_in, stored), it| {
+        (rows + it.rows, bytes_in + it.bytes_in, stored + it.bytes_stored)
+    });
+    let marked = catalog.marked()?;
+    let (ledger, _) = catalog.ledger_head()?;
+    let outbox = catalog.outbox_counts()?;
+    let oldest = live().filter_map(|it| it.time_first).min().map(time);
+    let newest = live().filter_map(|it| it.time_last).max().map(time);
+    let (sealed, expired) = segments.iter().fold((0_u64, 0_u64), |(sealed, expired), it| {
+        if it.expired.is_some() { (sealed, expired + 1) } else { (sealed + 1, expired) }
+    });
+    let status = json!({
+        "archive": dir.display().to_string(), "events": rows, "bytes_in": bytes_in, "bytes_stored": stored,
+        "oldest": oldest, "newest": newest, "segments": sealed, "segments_expired": expired, "parts": parts.len(),
+        "ledger_entries": ledger,
+        "marked": marked.iter().map(|(cluster, reason, lines)| json!({"cluster": cluster, "reason": reason, "lines": lines})).collect::<Vec<_>>(),
+        "outbox": {"pending": outbox.pending, "sent": outbox.sent, "dead": outbox.dead},
+    });
+    if output.unwrap_or(if stdout().is_terminal() { Output::Table } else { Output::Ndjson })
+        == Output::Ndjson
+    {
+        writeln!(stdout(), "{status}")?;
+        return Ok(0);
+    }
+    let mut out = stdout().lock();
+    writeln!(out, "archive    {}", dir.display())?;
+    writeln!(
+        out,
+        "events     {}, {} of lines in {} of files",
+        HumanCount(rows),
+        HumanBytes(bytes_in),
+        HumanBytes(stored)
+    )?;
+    writeln!(out, "time       {} to {}", oldest.unwrap_or_default(), newest.unwrap_or_default())?;
+    writeln!(
+        out,
+        "files      {sealed} segments ({expired} more expired), {} parts, {ledger} ledger entries",
+        parts.len()
+    )?;
+    for (cluster, reason, lines) in marked {
+        writeln!(out, "marked     {} lines of cluster {cluster}: {reason}", HumanCount(lines))?;
+    }
+    writeln!(
+        out,
+        "outbox     {} pending, {} sent, {} dead",
+        outbox.pending, outbox.sent, outbox.dead
+    )?;
+    Ok(0)
+}
+
+fn check(of: &Of) -> Result<u8> {
+    let (mut rows, mut bad) = (Vec::new(), 0);
+    let terminal = stderr().is_terminal();
+    let mut told = Ok(());
+    verify(&of.archive, |report| {
+        let (state, why) = match report.state {
+            State::Whole => ("whole", None),
+            State::Altered(why) => ("altered", Some(why)),
+            State::Missing => ("missing", None),
+        };
+        bad += u64::from(state != "whole");
+        if terminal && told.is_ok() {
+            told = writeln!(stderr(), "{} {}: {state}", report.kind, report.id);
+        }
+        rows.push(json!({"kind": report.kind, "id": report.id, "events": report.events, "state": state, "why": why}));
+    })?;
+    told?;
+    show(&rows, of.output)?;
+    Ok(u8::from(bad > 0))
+}
+
+fn expire(of: &Of, apply: bool) -> Result<u8> {
+    let now = SystemClock.now();
+    let plan = |catalog: &Catalog| anyhow::Ok(retain::plan(catalog.segments()?, now));
+    let (planned, removed) = if apply {
+        let mut archive = Archive::open(&of.archive)?;
+        let planned = plan(&archive.catalog)?;
+        let removed = retain::apply(&mut archive, &planned, now)?;
+        (planned, removed)
+    } else {
+        (plan(&Catalog::open(&of.archive)?)?, 0)
+    };
+    let rows: Vec<Value> = planned
+        .iter()
+        .map(|(segment, verdict)| {
+            let mut row = describe("segment", &segment.file);
+            let (word, at) = match verdict {
+                Verdict::Young { until } => ("keep", *until),
+                Verdict::Expire if apply => ("expired", now),
+                Verdict::Expire => ("expire", segment.retain_until),
+                Verdict::Gone { at } => ("gone", *at),
+            };
+            row.insert("verdict".to_owned(), word.into());
+            row.insert("at".to_owned(), time(at).into());
+            Value::Object(row)
+        })
+        .collect();
+    show(&rows, of.output)?;
+    let due = planned.iter().filter(|(_, verdict)| *verdict == Verdict::Expire).count();
+    if apply {
+        writeln!(stderr(), "{removed} segments removed and recorded in the ledger")?;
+    } else {
+        writeln!(stderr(), "{due} segments would be removed; --apply removes them")?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,92 @@
+//! `kustos hunt`: rules over an archive.
+
+use std::io::{BufWriter, IsTerminal, Write, stderr, stdout};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::ingest::Show;
+use super::shared::{RuleArgs, stop_on_signal};
+use crate::archive::catalog::Scope;
+use crate::clock::{Clock, SystemClock};
+use crate::pipeline::hunt::{Hunt, hunt};
+use crate::pipeline::lanes::Width;
+use crate::query::time;
+
+const EXAMPLES: &str = "\
+Examples:
+  kustos hunt --archive /var/lib/kustos --since 90d
+  kustos hunt --archive /var/lib/kustos --rules ./new-rule.yml --since 2024-01-01 --until 2024-02-01
+
+A rule finds in the archive what it would have found when the events came, under the same ids.";
+
+/// Run rules over the archive; print the findings.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The archive's folder.
+    #[arg(long, value_name = "DIR")]
+    archive: PathBuf,
+    #[command(flatten)]
+    rules: RuleArgs,
+    /// Only events since then: an age (90s, 2h, 7d), a UTC date, `today`, or RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only events before then.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Only events of this cluster.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// How to write findings [default: human on a terminal, else ndjson].
+    #[arg(short, long, value_enum)]
+    output: Option<Show>,
+}
+
+/// Runs the command; gives its exit code.
+///
+/// # Errors
+/// When rules are broken, there is no archive, or it cannot be read.
+pub fn run(args: &Args) -> Result<u8> {
+    super::log::start("warn", None);
+    let now = SystemClock.now();
+    let at = |text: &Option<String>| text.as_deref().map(|it| time::moment(it, now)).transpose();
+    let scope = Scope {
+        since: at(&args.since).context("--since")?,
+        until: at(&args.until).context("--until")?,
+        cluster: args.cluster.clone(),
+    };
+    let rules = args.rules.load()?;
+    let stop = stop_on_signal()?;
+    let job = Hunt {
+        dir: &args.archive,
+        scope,
+        rules: &rules,
+        workers: Width::default().workers,
+        stop: &stop,
+    };
+    let terminal = stdout().is_terminal();
+    let show = args.output.unwrap_or(Show::fitting(terminal));
+    let mut out = BufWriter::new(stdout().lock());
+    let bar = if stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} files, {msg}, {elapsed}")?);
+    let (mut events, mut found) = (0, 0);
+    hunt(&job, |hunted| {
+        events += hunted.events;
+        found += hunted.findings.len();
+        bar.set_length(hunted.files.1 as u64);
+        bar.set_position(hunted.files.0 as u64);
+        bar.set_message(format!("{events} events, {found} findings"));
+        for finding in &hunted.findings {
+            show.write(&serde_json::to_string(finding)?, terminal, &mut out)?;
+        }
+        out.flush()?;
+        anyhow::Ok(())
+    })?;
+    bar.finish_and_clear();
+    if stderr().is_terminal() {
+        writeln!(stderr(), "{found} findings in {events} events")?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,94 @@
+//! `kustos query`: SQL over an archive.
+
+use std::io::{IsTerminal, Write, stdout};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::output::{Format, Rows, unless_closed};
+use crate::query::sql::{Answer, Engine, SqlError};
+
+const EXAMPLES: &str = "\
+Examples:
+  kustos query --archive /var/lib/kustos 'SELECT verb, resource, count(*) AS n FROM events GROUP BY ALL ORDER BY n DESC LIMIT 20'
+  kustos query --archive /var/lib/kustos \"SELECT time, user, name FROM events WHERE resource = 'secrets' AND time >= '2026-11-23'\"
+  kustos query --archive /var/lib/kustos \"SELECT raw FROM events WHERE audit_id = '…'\" -o raw
+  kustos query --archive /var/lib/kustos 'DESCRIBE events'
+
+Tables: events, alerts, segments. An archive is only read. docs/search.md lists the columns.";
+
+/// Ask an archive in SQL.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The archive's folder.
+    #[arg(long, value_name = "DIR")]
+    archive: PathBuf,
+    /// One statement: SELECT, EXPLAIN, DESCRIBE or SHOW TABLES.
+    #[arg(value_name = "SQL")]
+    sql: String,
+    /// How to write the rows [default: table on a terminal, else ndjson].
+    #[arg(short, long, value_enum)]
+    output: Option<Format>,
+}
+
+/// Runs the command; gives its exit code.
+///
+/// # Errors
+/// When there is no archive, the statement is wrong or would write, or reading fails.
+pub fn run(args: &Args) -> Result<u8> {
+    let mut out = stdout().lock();
+    let format = Format::or_fitting(args.output, out.is_terminal());
+    unless_closed(write(args, format, &mut out))
+}
+
+fn write(args: &Args, format: Format, out: &mut dyn Write) -> Result<u8> {
+    let asked = async |engine: Engine| engine.sql(&args.sql).await;
+    show(&args.archive, format, out, asked).map(|_| 0)
+}
+
+/// Asks and writes the answer; gives how many rows it had.
+pub(super) fn show(
+    archive: &std::path::Path,
+    format: Format,
+    out: &mut dyn Write,
+    ask: impl AsyncFnOnce(Engine) -> Result<Answer, SqlError>,
+) -> Result<u64> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the query's threads could not be started")?;
+    let engine = Engine::open(archive)?;
+    runtime.block_on(async {
+        let mut answer = ask(engine).await?;
+        let mut rows = Rows::new(out, format, answer.schema());
+        while let Some(batch) = answer.next().await? {
+            rows.write(&batch)?;
+        }
+        rows.finish()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::catalog::Catalog;
+
+    #[test]
+    fn an_answer_is_written_and_an_error_has_its_cause() {
+        let dir = tempfile::tempdir().unwrap();
+        let ask = |sql: &str| {
+            let args = Args { archive: dir.path().to_owned(), sql: sql.to_owned(), output: None };
+            let mut out = Vec::new();
+            match write(&args, Format::Ndjson, &mut out) {
+                Ok(_) => String::from_utf8(out).unwrap(),
+                Err(error) => format!("{error:#}"),
+            }
+        };
+        assert!(ask("SELECT 1").contains("is no archive"), "{}", ask("SELECT 1"));
+        Catalog::create(dir.path()).unwrap();
+        assert_eq!(ask("SELECT count(*) AS n FROM events"), "{\"n\":0}\n");
+        assert!(ask("SELECT nmae FROM events").contains("nmae"));
+        assert!(ask("DROP TABLE events").starts_with("DROP TABLE is refused"));
+    }
+}

@@ -1,0 +1,255 @@
+//! `kustos run`: the daemon.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::shared::{load, stop_on_signal};
+use crate::archive::catalog::Catalog;
+use crate::archive::keep::Policy;
+use crate::archive::recover::Archive;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, LogFormat, Rules, Settings};
+use crate::metrics::{
+    EventLabels, FindingLabels, MarkedLabels, Metrics, SourceLabel, SourceLabels, stage,
+};
+use crate::pipeline::archivist::{Archivist, Committed, Pace};
+use crate::pipeline::daemon::{self, Daemon, Watcher};
+use crate::pipeline::lanes::Width;
+use crate::pipeline::tail::{Observer, Source};
+use crate::pipeline::worker::Taken;
+use crate::rules::RuleSet;
+use crate::serve::{self, Part, Readiness};
+use crate::sink::outbox::{self, Bell};
+use crate::sink::{self, Backoff, Named, Routes};
+
+/// How long the sinks are given to send what is due when the daemon ends.
+const DRAIN: Duration = Duration::from_secs(10);
+
+const EXAMPLES: &str = "\
+Examples:
+  kustos run --config /etc/kustos/kustos.yaml
+  KUSTOS_LOG=debug kustos run
+
+It ends at SIGINT or SIGTERM, after everything that was read is committed. docs/configuration.md
+explains the file; `kustos config check` tests it.";
+
+/// Follow the configured sources: detect, alert, archive, serve.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", env = "KUSTOS_CONFIG", default_value = "kustos.yaml")]
+    config: PathBuf,
+}
+
+/// Runs the daemon until it is asked to end; gives its exit code.
+///
+/// # Errors
+/// When the configuration or a rule is broken, or the archive cannot be written.
+pub fn run(args: &Args) -> Result<u8> {
+    let config = Config::load(&args.config)?;
+    let json = match config.log.format {
+        LogFormat::Auto => None,
+        LogFormat::Human => Some(false),
+        LogFormat::Json => Some(true),
+    };
+    super::log::start(config.log.level.as_str(), json);
+    let sinks = sinks(&config)?;
+    let rules = load(&rule_paths(&config), false)?;
+    let stop = stop_on_signal()?;
+    let metrics = Metrics::new();
+    metrics.set_ruleset(rules.hash(), rules.len());
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut archivist = archivist(&config, &rules, &sinks, &clock)?;
+    let readiness = Readiness::new();
+    readiness.set(Part::Rules);
+    readiness.set(Part::Archive);
+    readiness.set(Part::Sources);
+    let (serving, outbox) =
+        runtime.block_on(edges(&config, sinks, &metrics, &readiness, &clock))?;
+    let told = Told { metrics, readiness, bell: outbox.bell(), clock: Arc::clone(&clock) };
+    let width = Width::default();
+    let daemon = Daemon {
+        dir: config.archive.dir.clone(),
+        sources: sources(&config),
+        rules,
+        clock,
+        width: Width {
+            workers: config.workers.map_or(width.workers, |it| usize::from(it.get())),
+            lane_chunks_max: usize::from(config.limits.lane_chunks_max.get()),
+        },
+        stop,
+    };
+    tracing::info!(http = %serving.address(), sources = daemon.sources.len(), rules = daemon.rules.len(), "running");
+    let result = daemon::run(&daemon, &mut archivist, &told);
+    runtime.block_on(async {
+        if !outbox.stop(DRAIN).await {
+            tracing::warn!("not every alert was sent; the rest is sent after the next start");
+        }
+        serving.stop().await;
+    });
+    result?;
+    tracing::info!("everything that was read is committed");
+    Ok(0)
+}
+
+/// The configured sinks; standard output where there is none, so that alerts are never unseen.
+fn sinks(config: &Config) -> Result<Vec<Named>> {
+    let printing = [Settings {
+        kind: "stdout".to_owned(),
+        name: None,
+        min_level: None,
+        rest: Default::default(),
+    }];
+    let settings = if config.sinks.is_empty() { &printing[..] } else { &config.sinks };
+    sink::build(settings)
+        .map_err(|error| super::shared::Usage(format!("{:#}", anyhow::Error::from(error))).into())
+}
+
+fn rule_paths(config: &Config) -> Vec<PathBuf> {
+    let path = |it: &Rules| match it {
+        Rules::Standard => None,
+        Rules::Path(path) => Some(path.clone()),
+    };
+    config.rules.iter().filter_map(path).collect()
+}
+
+fn sources(config: &Config) -> Vec<Source> {
+    let line_bytes_max = usize::try_from(config.limits.line_bytes_max.0).unwrap_or(usize::MAX);
+    let source = |it: &crate::config::Source| Source {
+        cluster: it.cluster.as_str().into(),
+        path: it.path.clone(),
+        line_bytes_max,
+    };
+    config.sources.iter().map(source).collect()
+}
+
+fn archivist(
+    config: &Config,
+    rules: &RuleSet,
+    sinks: &[Named],
+    clock: &Arc<dyn Clock>,
+) -> Result<Archivist> {
+    let archive = Archive::open(&config.archive.dir)?;
+    let policy = Policy {
+        segment_bytes_max: config.archive.segment_bytes_max.0,
+        segment_age_max: config.archive.segment_age_max.0,
+        keep: config.archive.keep.0,
+        ruleset: Some(rules.hash().to_owned()),
+    };
+    let routes = Routes::of(sinks);
+    let routes =
+        Arc::new(move |it: &crate::detect::Finding| routes.sinks_for(it.rule.level.as_str()));
+    let pace = Pace::Live(config.archive.part_age_max.0);
+    Ok(Archivist::new(archive, Arc::clone(clock), policy, routes, pace)?)
+}
+
+/// Starts what runs on tokio: the HTTP port and the sinks.
+async fn edges(
+    config: &Config,
+    sinks: Vec<Named>,
+    metrics: &Metrics,
+    readiness: &Readiness,
+    clock: &Arc<dyn Clock>,
+) -> Result<(serve::Serving, outbox::Outbox)> {
+    let dir = config.archive.dir.clone();
+    let status = Arc::new(move || status(&dir));
+    let state = serve::State { metrics: metrics.clone(), readiness: readiness.clone(), status };
+    let serving = serve::start(config.http.listen, state).await?;
+    let start = outbox::Start {
+        dir: config.archive.dir.clone(),
+        sinks,
+        metrics: metrics.clone(),
+        clock: Arc::clone(clock),
+        backoff: Backoff::default(),
+    };
+    Ok((serving, outbox::start(start).context("the outbox could not be opened")?))
+}
+
+/// What `/api/v1/status` says of the archive.
+fn status(dir: &std::path::Path) -> serde_json::Value {
+    let read = || -> Result<serde_json::Value> {
+        let catalog = Catalog::open(dir)?;
+        let files = catalog.files(&crate::archive::catalog::Scope::default())?;
+        let outbox = catalog.outbox_counts()?;
+        Ok(serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "events": files.iter().map(|it| it.rows).sum::<u64>(),
+            "bytes_in": files.iter().map(|it| it.bytes_in).sum::<u64>(),
+            "bytes_stored": files.iter().map(|it| it.bytes_stored).sum::<u64>(),
+            "files": files.len(),
+            "outbox": {"pending": outbox.pending, "sent": outbox.sent, "dead": outbox.dead},
+        }))
+    };
+    read().unwrap_or_else(|error| serde_json::json!({"error": format!("{error:#}")}))
+}
+
+/// Tells metrics, health and the sinks of the daemon's work.
+struct Told {
+    metrics: Metrics,
+    readiness: Readiness,
+    bell: Bell,
+    clock: Arc<dyn Clock>,
+}
+
+impl Observer for Told {
+    fn lag(&self, source: &Source, bytes: u64) {
+        let label = SourceLabel { source: source.path.display().to_string() };
+        self.metrics
+            .source_lag_bytes
+            .get_or_create(&label)
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    fn state(&self, source: &Source, failure: Option<&str>) {
+        match failure {
+            None => self.readiness.set(Part::Sources),
+            Some(why) => {
+                self.readiness.unset(Part::Sources, format!("{}: {why}", source.path.display()))
+            }
+        }
+    }
+}
+
+impl Watcher for Told {
+    fn taken(&self, taken: &Taken) {
+        let (source, cluster) = (taken.stream.name.to_string(), taken.stream.cluster.to_string());
+        for (word, count) in &taken.counts.stages {
+            let label = EventLabels {
+                source: source.clone(),
+                cluster: cluster.clone(),
+                stage: stage(word).to_owned(),
+            };
+            self.metrics.events.get_or_create(&label).inc_by(*count);
+        }
+        for (flaw, count) in &taken.counts.marked {
+            let label = MarkedLabels { cluster: cluster.clone(), reason: flaw.to_string() };
+            self.metrics.lines_marked.get_or_create(&label).inc_by(*count);
+        }
+        self.metrics
+            .bytes
+            .get_or_create(&SourceLabels { source, cluster })
+            .inc_by(taken.counts.bytes);
+        self.metrics.bodies_unread.inc_by(taken.counts.bodies_unread);
+        for (rule, level) in &taken.findings {
+            let label = FindingLabels { rule: rule.clone(), level: level.clone() };
+            self.metrics.findings.get_or_create(&label).inc();
+        }
+        if !taken.findings.is_empty() {
+            self.bell.ring();
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a time in seconds needs no more than 52 bits")]
+    fn committed(&self, committed: &Committed) {
+        self.metrics.parts_committed.inc_by(committed.parts as u64);
+        self.metrics.segments_sealed.inc_by(committed.segments as u64);
+        self.metrics.commit_seconds.observe(committed.took.as_secs_f64());
+        self.metrics.last_commit_timestamp_seconds.set(self.clock.now() as f64 / 1e6);
+    }
+}

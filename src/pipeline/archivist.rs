@@ -1,0 +1,268 @@
+//! Finished chunks -> commits: the parts of their rows, their sources' positions, their findings.
+//!
+//! One rule: a part is synced before the transaction that names it begins, and whoever waits for
+//! "kept" is told after it has ended.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::worker::{Counts, Done};
+use crate::archive::catalog::{Boundary, CatalogError, Commit, FindingRow};
+use crate::archive::keep::{self, Policy, SealError};
+use crate::archive::part::{self, PartError, Placed};
+use crate::archive::recover::Archive;
+use crate::clock::Clock;
+use crate::detect::Finding;
+use crate::seal::leaf::Chain;
+
+/// Clusters and dates that have rows in memory at one time. A shuffled file of many days would
+/// otherwise become as many tiny parts at once.
+const OPEN_PARTS_MAX: usize = 64;
+
+/// Why the archive could not be written. Nothing that was told "kept" is lost by it.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchivistError {
+    /// A part could not be written.
+    #[error(transparent)]
+    Part(#[from] PartError),
+    /// The catalog refused.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A segment could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+/// What a commit made durable.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// What was found in its events.
+    pub findings: Vec<FindingRow>,
+    /// How much it held.
+    pub counts: Counts,
+    /// Parts that it recorded.
+    pub parts: usize,
+    /// Segments that were sealed after it.
+    pub segments: usize,
+    /// How long it took, sealing left out.
+    pub took: Duration,
+}
+
+/// Which sinks a finding goes to.
+pub type Routes = Arc<dyn Fn(&Finding) -> Vec<String> + Send + Sync>;
+
+/// When to commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// When a row group is full: a back-fill.
+    Full,
+    /// When a row group is full or its oldest row has waited that long; findings are recorded at
+    /// once, ahead of the part.
+    Live(Duration),
+}
+
+struct Kept {
+    name: Arc<str>,
+    chain: Chain,
+    end: u64,
+    moved: bool,
+}
+
+/// Owns the archive and turns finished chunks into commits.
+pub struct Archivist {
+    archive: Archive,
+    clock: Arc<dyn Clock>,
+    policy: Policy,
+    routes: Routes,
+    pace: Pace,
+    open: BTreeMap<(Arc<str>, String), Vec<Placed>>,
+    rows: u64,
+    since: Option<Duration>,
+    sources: BTreeMap<i64, Kept>,
+    findings: Vec<FindingRow>,
+    counts: BTreeMap<Arc<str>, Counts>,
+    next_seq: i64,
+}
+
+impl Archivist {
+    /// Takes the archive over.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub fn new(
+        archive: Archive,
+        clock: Arc<dyn Clock>,
+        policy: Policy,
+        routes: Routes,
+        pace: Pace,
+    ) -> Result<Archivist, CatalogError> {
+        let next_seq = archive.catalog.next_seq()?;
+        Ok(Archivist {
+            archive,
+            clock,
+            policy,
+            routes,
+            pace,
+            open: BTreeMap::new(),
+            rows: 0,
+            since: None,
+            sources: BTreeMap::new(),
+            findings: Vec::new(),
+            counts: BTreeMap::new(),
+            next_seq,
+        })
+    }
+
+    /// Takes a finished chunk. True: findings were recorded and can be sent.
+    ///
+    /// # Errors
+    /// When a commit that had to come first failed; the chunk is not taken then.
+    pub fn take(&mut self, done: Done) -> Result<Option<Committed>, ArchivistError> {
+        let full = self.rows > 0 && self.rows + done.counts.rows > part::ROWS_MAX as u64
+            || self.bytes() + done.counts.bytes > part::BYTES_MAX && self.rows > 0
+            || self.open.len() > OPEN_PARTS_MAX;
+        let committed = if full { Some(self.commit()?) } else { None };
+        self.since.get_or_insert_with(|| self.clock.elapsed());
+        let first = self.next_seq;
+        self.next_seq += i64::try_from(done.counts.rows).unwrap_or(i64::MAX);
+        self.rows += done.counts.rows;
+        for batch in done.batches {
+            let key = (Arc::clone(&batch.cluster), batch.date.clone());
+            self.open.entry(key).or_default().push(Placed { batch, first });
+        }
+        let kept = self.sources.entry(done.stream.source).or_insert_with(|| Kept {
+            name: Arc::clone(&done.stream.name),
+            chain: done.stream.chain.clone(),
+            end: 0,
+            moved: false,
+        });
+        done.leaves.iter().for_each(|it| kept.chain.push(it));
+        kept.end = done.end;
+        kept.moved = true;
+        add(self.counts.entry(Arc::clone(&done.stream.cluster)).or_default(), &done.counts);
+        self.record(&done.findings)?;
+        Ok(committed)
+    }
+
+    fn record(&mut self, findings: &[Finding]) -> Result<(), ArchivistError> {
+        let rows: Vec<FindingRow> = findings.iter().map(|it| row(it, (self.routes)(it))).collect();
+        if matches!(self.pace, Pace::Live(_)) && !rows.is_empty() {
+            // Ahead of the part: an alert does not wait for it. After a crash the chunk comes
+            // again and finds the same ids.
+            self.archive.catalog.add_findings(&rows, self.clock.now())?;
+        }
+        self.findings.extend(rows);
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.counts.values().map(|it| it.bytes).sum()
+    }
+
+    /// How long the next commit can wait; zero: it is due.
+    pub fn patience(&self) -> Duration {
+        const IDLE: Duration = Duration::from_millis(500);
+        match (self.pace, self.since) {
+            (Pace::Live(age_max), Some(since)) => {
+                (since + age_max).saturating_sub(self.clock.elapsed()).min(IDLE)
+            }
+            _ => IDLE,
+        }
+    }
+
+    /// Commits what has waited long enough, and seals what is old enough.
+    ///
+    /// # Errors
+    /// When the commit failed. What it held stays in memory and is tried again.
+    pub fn tick(&mut self) -> Result<Option<Committed>, ArchivistError> {
+        if self.since.is_some() && self.patience().is_zero() {
+            return self.commit().map(Some);
+        }
+        if self.since.is_none() && matches!(self.pace, Pace::Live(_)) {
+            keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), false)?;
+        }
+        Ok(None)
+    }
+
+    /// Makes everything that was taken durable.
+    ///
+    /// # Errors
+    /// When a part or the transaction failed. Nothing is recorded then, and it may be repeated.
+    pub fn commit(&mut self) -> Result<Committed, ArchivistError> {
+        let (now, began) = (self.clock.now(), self.clock.elapsed());
+        let mut commit = Commit { next_seq: self.next_seq, now, ..Commit::default() };
+        let moved = || self.sources.iter().filter(|(_, it)| it.moved);
+        let read: Vec<serde_json::Value> = moved()
+            .map(|(id, it)| serde_json::json!({"source": id, "name": *it.name, "end": it.end}))
+            .collect();
+        let read = serde_json::Value::from(read).to_string();
+        for placed in self.open.values() {
+            commit.parts.push(part::write(&self.archive.dir, placed, read.clone(), now)?);
+        }
+        commit.positions = moved()
+            .map(|(id, it)| (*id, Boundary { end: it.end, digest: it.chain.value() }))
+            .collect();
+        commit.findings.clone_from(&self.findings);
+        for (cluster, counts) in &self.counts {
+            commit.marked.extend(
+                counts
+                    .marked
+                    .iter()
+                    .map(|(flaw, lines)| (cluster.to_string(), flaw.as_str(), *lines)),
+            );
+        }
+        // The parts are synced. A crash before the next line leaves files that no row names; the
+        // next start removes them and the sources are read again from their last position.
+        self.archive.catalog.commit(&commit)?;
+        let mut committed = Committed {
+            findings: std::mem::take(&mut self.findings),
+            parts: commit.parts.len(),
+            took: self.clock.elapsed().saturating_sub(began),
+            ..Committed::default()
+        };
+        std::mem::take(&mut self.counts).values().for_each(|it| add(&mut committed.counts, it));
+        self.open.clear();
+        self.rows = 0;
+        self.since = None;
+        self.sources.values_mut().for_each(|it| it.moved = false);
+        committed.segments = keep::seal_due(&mut self.archive, &self.policy, now, false)?;
+        Ok(committed)
+    }
+
+    /// Seals every part, whatever its age.
+    ///
+    /// # Errors
+    /// When one cannot be sealed.
+    pub fn seal_all(&mut self) -> Result<usize, ArchivistError> {
+        Ok(keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), true)?)
+    }
+
+    /// The archive, for what is done between commits.
+    pub fn archive(&mut self) -> &mut Archive {
+        &mut self.archive
+    }
+}
+
+fn row(finding: &Finding, sinks: Vec<String>) -> FindingRow {
+    FindingRow {
+        id: finding.id.clone(),
+        rule: finding.rule.id.clone(),
+        title: finding.rule.title.clone(),
+        level: finding.rule.level.to_string(),
+        cluster: finding.cluster.clone(),
+        time: finding.time.clone(),
+        body: serde_json::to_string(finding).unwrap_or_default(),
+        sinks,
+    }
+}
+
+fn add(sum: &mut Counts, more: &Counts) {
+    sum.rows += more.rows;
+    sum.bytes += more.bytes;
+    sum.bodies_unread += more.bodies_unread;
+    more.marked.iter().for_each(|(flaw, lines)| *sum.marked.entry(*flaw).or_default() += lines);
+    more.stages
+        .iter()
+        .for_each(|(stage, events)| *sum.stages.entry(stage.clone()).or_default() += events);
+}

@@ -1,0 +1,104 @@
+//! Rules over inputs; nothing is stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lanes::{self, Entrance, Received, Stream, Width};
+use super::stop::Stop;
+use super::worker::{Counts, Worker};
+use crate::clock::Clock;
+use crate::detect::Finding;
+use crate::rules::RuleSet;
+use crate::seal::leaf::Chain;
+use crate::source::chunk::{Chunker, Next};
+use crate::source::open::{Input, OpenError, open};
+
+/// How long the exit waits before it looks whether it was asked to stop.
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What is to be detected in.
+pub struct Job {
+    /// The inputs, in their order.
+    pub inputs: Vec<Input>,
+    /// The cluster they are of.
+    pub cluster: Arc<str>,
+    /// The rules.
+    pub rules: Arc<RuleSet>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// How many threads.
+    pub width: Width,
+    /// The longest line that is decoded.
+    pub line_bytes_max: usize,
+    /// Ends it early.
+    pub stop: Stop,
+}
+
+/// Runs the rules over every input and hands the findings to `take`, in the order of their
+/// events; with each chunk what it held. Gives the inputs that could not be read to their end.
+///
+/// # Errors
+/// When `take` fails: the first error it gave.
+pub fn detect<E: Send>(
+    job: &Job,
+    mut take: impl FnMut(Vec<Finding>, &Counts) -> Result<(), E>,
+) -> Result<Vec<OpenError>, E> {
+    let failures = std::sync::Mutex::new(Vec::new());
+    let enter = |entrance: Entrance| {
+        for input in &job.inputs {
+            if let Err(error) = feed(job, input, &entrance) {
+                failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(error);
+            }
+        }
+    };
+    let make = || {
+        let mut worker = Worker::detecting(Arc::clone(&job.rules), Arc::clone(&job.clock));
+        move |job: lanes::Job| worker.work(&job)
+    };
+    let result = lanes::run(job.width, enter, make, |exit| {
+        loop {
+            match exit.next(PATIENCE) {
+                Received::Done(done) => take(done.findings, &done.counts)?,
+                Received::Idle => {}
+                Received::End => return Ok(()),
+            }
+        }
+    });
+    result.map(|()| failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+fn feed(job: &Job, input: &Input, entrance: &Entrance) -> Result<(), OpenError> {
+    let name = input.name();
+    let failed = |source| OpenError { name: name.clone(), doing: "read to its end", source };
+    let mut stream = open(input)?;
+    let cluster = Arc::clone(&job.cluster);
+    let of = Arc::new(Stream {
+        source: 0,
+        cluster,
+        name: name.as_str().into(),
+        chain: Chain::default(),
+    });
+    let mut chunker = Chunker::at(0, job.line_bytes_max);
+    while !job.stop.asked() {
+        // What was read before an error is judged all the same.
+        let next = chunker.next(&mut stream.bytes);
+        let (chunk, error) = match next {
+            Ok(Next::Chunk(chunk)) => (Some(chunk), None),
+            Ok(Next::Pending) => (chunker.finish(), None),
+            Err(error) => (chunker.finish(), Some(error)),
+        };
+        let more = chunk.is_some();
+        if let Some(chunk) = chunk
+            && !entrance.put(&of, chunk)
+        {
+            return Ok(());
+        }
+        if let Some(error) = error {
+            return Err(failed(error));
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

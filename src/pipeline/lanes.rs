@@ -1,0 +1,202 @@
+//! Chunks in, through as many workers as there are cores, out in the order they came in.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::stop::guarded;
+use crate::seal::leaf::Chain;
+use crate::source::Chunk;
+
+/// Chunks that wait for a worker, or for the archivist, unless configured otherwise.
+pub const LANE_CHUNKS_MAX: usize = 8;
+
+/// A stream of lines, as every stage sees it.
+#[derive(Debug)]
+pub struct Stream {
+    /// The catalog's number for it; 0 where nothing is stored.
+    pub source: i64,
+    /// Its cluster.
+    pub cluster: Arc<str>,
+    /// The name a person knows it by.
+    pub name: Arc<str>,
+    /// The chain over every line before the first chunk that is sent.
+    pub chain: Chain,
+}
+
+/// A chunk on its way to a worker.
+#[derive(Debug)]
+pub struct Job {
+    index: u64,
+    /// The stream it is of.
+    pub stream: Arc<Stream>,
+    /// The lines.
+    pub chunk: Chunk,
+}
+
+/// Where sources put their chunks.
+#[derive(Debug, Clone)]
+pub struct Entrance {
+    jobs: SyncSender<Job>,
+    next: Arc<AtomicU64>,
+}
+
+impl Entrance {
+    /// Waits until there is room. False: the pipeline has ended, and the source should too.
+    pub fn put(&self, stream: &Arc<Stream>, chunk: Chunk) -> bool {
+        let index = self.next.fetch_add(1, Ordering::SeqCst);
+        self.jobs.send(Job { index, stream: Arc::clone(stream), chunk }).is_ok()
+    }
+}
+
+/// What the exit gave.
+#[derive(Debug)]
+pub enum Received<D> {
+    /// What became of the next chunk.
+    Done(D),
+    /// Nothing came in that time.
+    Idle,
+    /// Every source has ended and every chunk was given out.
+    End,
+}
+
+/// Where finished chunks come out, in the order they were put in.
+#[derive(Debug)]
+pub struct Exit<D> {
+    done: Receiver<(u64, D)>,
+    early: BTreeMap<u64, D>,
+    next: u64,
+}
+
+impl<D> Exit<D> {
+    /// The next one; waits no longer than that.
+    pub fn next(&mut self, patience: Duration) -> Received<D> {
+        loop {
+            if let Some(done) = self.early.remove(&self.next) {
+                self.next += 1;
+                return Received::Done(done);
+            }
+            match self.done.recv_timeout(patience) {
+                Ok((index, done)) => {
+                    self.early.insert(index, done);
+                }
+                Err(RecvTimeoutError::Timeout) => return Received::Idle,
+                Err(RecvTimeoutError::Disconnected) => {
+                    assert!(self.early.is_empty(), "a worker ended before its chunk did");
+                    return Received::End;
+                }
+            }
+        }
+    }
+}
+
+/// How wide the lanes are.
+#[derive(Debug, Clone, Copy)]
+pub struct Width {
+    /// Worker threads.
+    pub workers: usize,
+    /// Chunks that wait between two stages.
+    pub lane_chunks_max: usize,
+}
+
+impl Default for Width {
+    fn default() -> Width {
+        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Width { workers, lane_chunks_max: LANE_CHUNKS_MAX }
+    }
+}
+
+/// Runs sources, workers and the exit until the sources have ended or `leave` returns.
+///
+/// `enter` runs on a thread of its own and may start more; `make` gives each worker its own
+/// function; `leave` runs here.
+pub fn run<D: Send, W, R>(
+    width: Width,
+    enter: impl FnOnce(Entrance) + Send,
+    make: impl Fn() -> W,
+    leave: impl FnOnce(&mut Exit<D>) -> R,
+) -> R
+where
+    W: FnMut(Job) -> D + Send,
+{
+    let (jobs, waiting) = sync_channel::<Job>(width.lane_chunks_max);
+    let (finished, done) = sync_channel::<(u64, D)>(width.lane_chunks_max);
+    let waiting = Arc::new(Mutex::new(waiting));
+    std::thread::scope(|scope| {
+        let entrance = Entrance { jobs, next: Arc::default() };
+        scope.spawn(guarded("sources", move || enter(entrance)));
+        for index in 0..width.workers.max(1) {
+            let (waiting, finished, mut work) = (Arc::clone(&waiting), finished.clone(), make());
+            scope.spawn(guarded(&format!("worker-{index}"), move || {
+                while let Some(job) = take(&waiting) {
+                    let index = job.index;
+                    if finished.send((index, work(job))).is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+        drop((finished, waiting));
+        let mut exit = Exit { done, early: BTreeMap::new(), next: 0 };
+        leave(&mut exit)
+    })
+}
+
+fn take(waiting: &Mutex<Receiver<Job>>) -> Option<Job> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_come_out_in_the_order_they_went_in() {
+        let stream = Arc::new(Stream {
+            source: 0,
+            cluster: "c".into(),
+            name: "n".into(),
+            chain: Chain::default(),
+        });
+        let enter = |entrance: Entrance| {
+            for start in 0..500 {
+                assert!(entrance.put(&stream, Chunk { start, bytes: Vec::new(), fragment: false }));
+            }
+        };
+        let make = || {
+            |job: Job| {
+                (0..job.chunk.start * 7919 % 500)
+                    .fold(job.chunk.start, |it, _| std::hint::black_box(it))
+            }
+        };
+        let out = run(Width { workers: 4, lane_chunks_max: 2 }, enter, make, |exit| {
+            let mut out = Vec::new();
+            while let Received::Done(start) = exit.next(Duration::from_secs(60)) {
+                out.push(start);
+            }
+            out
+        });
+        assert_eq!(out, (0..500).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_source_is_told_when_the_pipeline_has_ended() {
+        let stream = Arc::new(Stream {
+            source: 0,
+            cluster: "c".into(),
+            name: "n".into(),
+            chain: Chain::default(),
+        });
+        let enter = |entrance: Entrance| {
+            while entrance.put(&stream, Chunk { start: 0, bytes: Vec::new(), fragment: false }) {}
+        };
+        run(
+            Width { workers: 2, lane_chunks_max: 2 },
+            enter,
+            || |_| (),
+            |exit| drop(exit.next(Duration::from_secs(60))),
+        );
+    }
+}

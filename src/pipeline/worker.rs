@@ -1,0 +1,189 @@
+//! One chunk in three plain loops: decode every line, run the rules, append the columns.
+//! The events borrow from the chunk and never leave this file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::lanes::{Job, Stream};
+use crate::archive::columns::{Batch, Columns, Decoded};
+use crate::clock::Clock;
+use crate::decode;
+use crate::detect::{Finding, Origin, scan};
+use crate::event::{self, Event, Field, Flaw};
+use crate::rules::{RuleSet, Scratch};
+use crate::seal::leaf::{Hash, leaf};
+
+/// What became of a chunk.
+#[derive(Debug)]
+pub struct Done {
+    /// The stream it is of.
+    pub stream: Arc<Stream>,
+    /// Offset in the stream after its last byte.
+    pub end: u64,
+    /// The leaf of every row, in their order; empty where nothing is stored.
+    pub leaves: Vec<Hash>,
+    /// The rows, one batch for each date; empty where nothing is stored.
+    pub batches: Vec<Batch>,
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// How much there was.
+    pub counts: Counts,
+}
+
+/// What is told of a chunk: where it came from, how much it held, what was found.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The stream it is of.
+    pub stream: Arc<Stream>,
+    /// How much there was.
+    pub counts: Counts,
+    /// The rule and the level of each finding.
+    pub findings: Vec<(String, String)>,
+}
+
+impl Done {
+    /// What is told of it.
+    pub fn taken(&self) -> Taken {
+        let of = |it: &Finding| (it.rule.id.clone(), it.rule.level.to_string());
+        Taken {
+            stream: Arc::clone(&self.stream),
+            counts: self.counts.clone(),
+            findings: self.findings.iter().map(of).collect(),
+        }
+    }
+}
+
+/// How much a chunk held.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Rows: lines that are not blank, and pieces of lines over the limit.
+    pub rows: u64,
+    /// Bytes of the rows.
+    pub bytes: u64,
+    /// Rows that are no audit event, by reason.
+    pub marked: BTreeMap<Flaw, u64>,
+    /// Audit events by stage.
+    pub stages: BTreeMap<String, u64>,
+    /// Bodies that a rule asked for and that could not be read.
+    pub bodies_unread: u64,
+}
+
+/// What a worker does with a chunk.
+pub struct Worker {
+    rules: Arc<RuleSet>,
+    scratch: Scratch,
+    clock: Arc<dyn Clock>,
+    stored: bool,
+}
+
+impl Worker {
+    /// A worker that only detects.
+    pub fn detecting(rules: Arc<RuleSet>, clock: Arc<dyn Clock>) -> Worker {
+        Worker { rules, scratch: Scratch::default(), clock, stored: false }
+    }
+
+    /// A worker whose rows are to be stored.
+    pub fn storing(rules: Arc<RuleSet>, clock: Arc<dyn Clock>) -> Worker {
+        Worker { rules, scratch: Scratch::default(), clock, stored: true }
+    }
+
+    /// Takes one chunk through the three loops.
+    pub fn work(&mut self, job: &Job) -> Done {
+        let chunk = &job.chunk;
+        let mut starts = Vec::new();
+        let mut rows: Vec<Decoded<'_>> = Vec::new();
+        for (start, line) in chunk.lines() {
+            let decoded = if chunk.fragment { Err(Flaw::Oversize) } else { decode::line(line) };
+            starts.push(start);
+            rows.push((line, decoded));
+        }
+        let unread = self.scratch.bodies_unread();
+        let findings = self.scan(&job.stream, &starts, &rows);
+        let mut counts = count(&rows);
+        counts.bodies_unread = self.scratch.bodies_unread() - unread;
+        let (mut leaves, mut batches) = (Vec::new(), Vec::new());
+        if self.stored {
+            leaves = rows.iter().map(|(line, _)| leaf(line)).collect();
+            batches = columns(&job.stream.cluster, &rows, &leaves, self.clock.now());
+        }
+        Done {
+            stream: Arc::clone(&job.stream),
+            end: chunk.end(),
+            leaves,
+            batches,
+            findings,
+            counts,
+        }
+    }
+
+    fn scan(&mut self, stream: &Stream, starts: &[u64], rows: &[Decoded<'_>]) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (start, (_, decoded)) in starts.iter().zip(rows) {
+            if let Ok(event) = decoded {
+                let origin =
+                    Origin { cluster: &stream.cluster, source: &stream.name, position: *start };
+                scan(event, &self.rules, &mut self.scratch, &origin, &mut findings);
+            }
+        }
+        findings
+    }
+}
+
+fn count(rows: &[Decoded<'_>]) -> Counts {
+    let mut counts = Counts::default();
+    for (line, decoded) in rows {
+        counts.rows += 1;
+        counts.bytes += line.len() as u64;
+        let flaw = match decoded {
+            Err(flaw) => *flaw,
+            Ok(event) if !event.is_audit() => Flaw::NotAnEvent,
+            Ok(event) => {
+                let stage = event.json(Field::Stage).unwrap_or_default().trim_matches('"');
+                match counts.stages.get_mut(stage) {
+                    Some(count) => *count += 1,
+                    None => drop(counts.stages.insert(stage.to_owned(), 1)),
+                }
+                continue;
+            }
+        };
+        *counts.marked.entry(flaw).or_default() += 1;
+    }
+    counts
+}
+
+/// The rows as batches, one for each UTC date.
+fn columns(cluster: &Arc<str>, rows: &[Decoded<'_>], leaves: &[Hash], now: i64) -> Vec<Batch> {
+    // Nearly every chunk has one date; a map would cost more than it finds.
+    let mut dates: Vec<(i64, Columns, Vec<&[u8]>)> = Vec::new();
+    for (ordinal, (row, leaf)) in (0_u32..).zip(rows.iter().zip(leaves)) {
+        let day = day(row.1.as_ref().ok(), now);
+        let at = dates.iter().position(|it| it.0 == day).unwrap_or_else(|| {
+            dates.push((day, Columns::default(), Vec::new()));
+            dates.len() - 1
+        });
+        if let Some((_, columns, lines)) = dates.get_mut(at) {
+            columns.append(row, ordinal, *leaf);
+            lines.push(row.0);
+        }
+    }
+    let finish = |(day, columns, lines): (i64, Columns, Vec<&[u8]>)| {
+        #[expect(
+            clippy::expect_used,
+            reason = "columns built from one table fit it, or the program is wrong"
+        )]
+        columns
+            .finish(cluster, event::date(day * DAY), now, &lines)
+            .expect("the columns fit their schema")
+    };
+    dates.into_iter().map(finish).collect()
+}
+
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
+
+/// The day an event is filed under: of its stage time, or of its arrival where it has none or one
+/// that no calendar has.
+fn day(event: Option<&Event<'_>>, now: i64) -> i64 {
+    let time = event.and_then(|it| it.micros(Field::StageTimestamp));
+    time.unwrap_or(now).div_euclid(DAY)
+}

@@ -1,0 +1,215 @@
+//! A stream of bytes -> chunks of whole lines.
+//!
+//! One rule: the chunks of a stream, put end to end, are the stream. A line over the limit is cut
+//! into pieces, each a chunk of its own that says so; nothing is left out.
+
+use std::io::{self, Read};
+
+/// The longest line that is decoded. Genuine lines of 21 MB exist; the API server's own limit for
+/// a request body is far below this one.
+pub const LINE_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of a chunk, unless one line is longer.
+pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// Bytes that are asked for at a time.
+const READ_BYTES: usize = 256 << 10;
+
+/// Whole lines of one stream, or a piece of a line that is over the limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Offset of the first byte in the uncompressed stream.
+    pub start: u64,
+    /// The lines with their line feeds; only the last line of a stream may lack its own.
+    pub bytes: Vec<u8>,
+    /// Whether this is a piece of one line that is over the limit.
+    pub fragment: bool,
+}
+
+impl Chunk {
+    /// Offset after the last byte.
+    pub fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    /// The chunk cut after every line feed, each piece with its offset; or whole, when it is a
+    /// piece of a line already.
+    pub fn pieces(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let mut at = self.start;
+        let whole = self.fragment;
+        self.bytes.split_inclusive(move |it| *it == b'\n' && !whole).map(move |piece| {
+            let start = at;
+            at += piece.len() as u64;
+            (start, piece)
+        })
+    }
+
+    /// The rows the chunk becomes, each with its offset: pieces without their line feeds, blank
+    /// ones left out.
+    pub fn lines(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.pieces().filter_map(|(start, piece)| row(piece).map(|line| (start, line)))
+    }
+}
+
+/// The row a piece becomes: itself without its line feed. Nothing but white space is no row.
+pub fn row(piece: &[u8]) -> Option<&[u8]> {
+    let line = piece.strip_suffix(b"\n").unwrap_or(piece);
+    (!blank(line)).then_some(line)
+}
+
+/// A line of nothing but white space holds nothing to keep.
+fn blank(line: &[u8]) -> bool {
+    line.iter().all(|it| matches!(it, b' ' | b'\t' | b'\r'))
+}
+
+/// What the next read gave.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Whole lines.
+    Chunk(Chunk),
+    /// No more bytes now; what follows the last line feed is held back.
+    Pending,
+}
+
+/// Cuts a stream into chunks.
+#[derive(Debug)]
+pub struct Chunker {
+    held: Vec<u8>,
+    /// How much of `held` is known to hold no line feed.
+    searched: usize,
+    start: u64,
+    line_bytes_max: usize,
+    in_fragment: bool,
+}
+
+impl Chunker {
+    /// Begins at that offset of the stream.
+    pub fn at(start: u64, line_bytes_max: usize) -> Chunker {
+        Chunker { held: Vec::new(), searched: 0, start, line_bytes_max, in_fragment: false }
+    }
+
+    /// Reads until there is a chunk, or no byte to be had.
+    ///
+    /// # Errors
+    /// When the stream fails. What was read before is still held.
+    pub fn next(&mut self, stream: &mut dyn Read) -> io::Result<Next> {
+        loop {
+            let before = self.held.len();
+            self.held.resize(before + READ_BYTES, 0);
+            let read = stream.read(self.held.get_mut(before..).unwrap_or_default());
+            self.held.truncate(before + read.as_ref().map_or(0, |it| *it));
+            let ended = match read {
+                Ok(count) => count == 0,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if self.held.len() >= CHUNK_BYTES.min(self.line_bytes_max) || ended {
+                if let Some(chunk) = self.cut() {
+                    return Ok(Next::Chunk(chunk));
+                }
+                if ended {
+                    return Ok(Next::Pending);
+                }
+            }
+        }
+    }
+
+    /// What follows the last line feed: the stream has ended and it will not grow.
+    pub fn finish(&mut self) -> Option<Chunk> {
+        (!self.held.is_empty()).then(|| self.take(self.held.len(), self.in_fragment))
+    }
+
+    /// Bytes that are held back.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    fn cut(&mut self) -> Option<Chunk> {
+        if self.in_fragment {
+            return self.cut_fragment();
+        }
+        let new = self.held.get(self.searched..).unwrap_or_default();
+        if let Some(last) = memchr::memrchr(b'\n', new) {
+            return Some(self.take(self.searched + last + 1, false));
+        }
+        self.searched = self.held.len();
+        if self.held.len() < self.line_bytes_max {
+            return None;
+        }
+        self.in_fragment = true;
+        Some(self.take(self.line_bytes_max, true))
+    }
+
+    fn cut_fragment(&mut self) -> Option<Chunk> {
+        let reach = self.held.len().min(self.line_bytes_max);
+        let piece = self.held.get(..reach).unwrap_or_default();
+        if let Some(end) = memchr::memchr(b'\n', piece) {
+            self.in_fragment = false;
+            return Some(self.take(end + 1, true));
+        }
+        (reach == self.line_bytes_max).then(|| self.take(reach, true))
+    }
+
+    fn take(&mut self, count: usize, fragment: bool) -> Chunk {
+        let rest = self.held.split_off(count);
+        let bytes = std::mem::replace(&mut self.held, rest);
+        self.searched = 0;
+        let chunk = Chunk { start: self.start, bytes, fragment };
+        self.start = chunk.end();
+        chunk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn chunks(mut stream: &[u8], line_bytes_max: usize) -> Vec<Chunk> {
+        let mut chunker = Chunker::at(0, line_bytes_max);
+        let mut found = Vec::new();
+        while let Next::Chunk(chunk) = chunker.next(&mut stream).unwrap() {
+            found.push(chunk);
+        }
+        found.extend(chunker.finish());
+        found
+    }
+
+    #[test]
+    fn lines_have_their_offsets_and_blank_ones_are_left_out() {
+        let chunks = chunks(b"ab\n\n \r\ncd\r\nend", 100);
+        let lines: Vec<(u64, &[u8])> = chunks.iter().flat_map(Chunk::lines).collect();
+        assert_eq!(lines, [(0, &b"ab"[..]), (7, b"cd\r"), (11, b"end")]);
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_kept_in_pieces_that_say_so() {
+        let chunks = chunks(b"0123456789\nab\n", 4);
+        let rows: Vec<(bool, &[u8])> =
+            chunks.iter().flat_map(|it| it.lines().map(|(_, line)| (it.fragment, line))).collect();
+        assert_eq!(rows, [(true, &b"0123"[..]), (true, b"4567"), (true, b"89"), (false, b"ab")]);
+    }
+
+    #[test]
+    fn half_a_line_waits_for_its_end() {
+        let mut chunker = Chunker::at(0, 100);
+        assert_eq!(chunker.next(&mut &b"ab"[..]).unwrap(), Next::Pending);
+        assert_eq!(chunker.held(), 2);
+        let chunk = Chunk { start: 0, bytes: b"abc\n".to_vec(), fragment: false };
+        assert_eq!(chunker.next(&mut &b"c\nd"[..]).unwrap(), Next::Chunk(chunk));
+    }
+
+    proptest! {
+        #[test]
+        fn the_chunks_end_to_end_are_the_stream(
+            lines in prop::collection::vec(prop::collection::vec(b'a'..=b'c', 0..20), 0..40), max in 1_usize..16,
+        ) {
+            let stream = lines.join(&b'\n');
+            let chunks = chunks(&stream, max);
+            prop_assert_eq!(chunks.iter().flat_map(|it| it.bytes.clone()).collect::<Vec<_>>(), stream);
+            for pair in chunks.windows(2) {
+                prop_assert_eq!(pair[0].end(), pair[1].start);
+            }
+        }
+    }
+}

@@ -214,6 +214,37 @@ async fn a_restart_in_the_middle_sends_the_rest_and_only_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_without_an_answer_is_sent_again_after_a_restart_under_its_id() {
+    let archive = Archive::new(&["f1"], &["hook"]);
+    let first = Server::start(vec![Reply::Hang]);
+    let outbox = archive.start(vec![first.sink("timeout: 50s")]).0;
+    assert_eq!(first.next().id(), "f1.hook");
+    // The destination has the message, and nobody noted it: as after a crash.
+    assert!(!outbox.stop(Duration::ZERO).await);
+    assert_eq!(archive.counts().pending, 1);
+    let second = Server::start(vec![]);
+    let outbox = archive.start(vec![second.sink("")]).0;
+    assert_eq!(second.next().id(), "f1.hook");
+    assert!(outbox.stop(PATIENCE).await);
+    assert_eq!(archive.counts(), Counts { pending: 0, sent: 1, dead: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outbox_that_is_dropped_ends_its_loops() {
+    let server = Server::start(vec![]);
+    let archive = Archive::new(&[], &[]);
+    let hook = server.sink("");
+    let used = Arc::downgrade(&hook.sink);
+    drop(archive.start(vec![hook]));
+    let ended = async {
+        while used.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_hangs_holds_up_no_other_and_a_bell_is_heard_at_once() {
     let (stuck, well) = (Server::start(vec![Reply::Hang; 50]), Server::start(vec![]));
     let archive = Archive::new(&["f1"], &["stuck", "well"]);

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{Alert, AlertEvent};
+use super::{Alert, AlertEvent, Level};
 
 /// Why a body is no finding. A sink then shows the body itself.
 #[derive(Debug, thiserror::Error)]
@@ -35,10 +35,20 @@ pub(super) fn user<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>,
     })
 }
 
+/// A level that cannot be read is the worst: the finding goes to every sink, and is not lost.
+pub(super) fn level<'de, D: Deserializer<'de>>(from: D) -> Result<Level, D::Error> {
+    let word = Option::<String>::deserialize(from)?;
+    Ok(word.and_then(|it| it.parse().ok()).unwrap_or_else(worst))
+}
+
+/// The level of a finding that says none.
+pub(super) fn worst() -> Level {
+    Level::Critical
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alert::Level;
 
     #[test]
     fn a_body_with_nulls_and_new_fields_is_read() {
@@ -51,6 +61,39 @@ mod tests {
         assert_eq!(alert.rule.level, Level::High);
         let event = alert.events().next().unwrap();
         assert_eq!((event.user.as_deref(), event.code), (Some("alice"), Some(200)));
+    }
+
+    #[test]
+    fn what_detect_prints_is_read_back() {
+        use crate::detect::finding::{Finding, FoundEvent, FoundRule, FoundSource};
+        let object = serde_json::json!({"resource": "pods", "namespace": "n", "name": "p"});
+        let finding = Finding {
+            id: "f1".into(),
+            rule: FoundRule {
+                id: "r1".into(),
+                title: "Exec into a pod".into(),
+                level: Level::High,
+                dialect: "sigma".into(),
+                tags: vec!["attack.execution".into()],
+            },
+            time: Some("2026-11-23T03:39:13.554321Z".into()),
+            cluster: "c".into(),
+            event: FoundEvent {
+                user: Some("alice".into()),
+                source_ips: Some(vec!["10.0.0.1".into()]),
+                object_ref: Some(object),
+                code: Some(101),
+                ..FoundEvent::default()
+            },
+            source: FoundSource { name: "audit.log".into(), position: 17 },
+            ruleset: "aa".into(),
+        };
+        let body = serde_json::to_string(&finding).unwrap();
+        let alert = Alert::from_body(&body).unwrap();
+        assert_eq!((alert.rule.level, alert.cluster.as_deref()), (Level::High, Some("c")));
+        let event = alert.events().next().unwrap();
+        let object = event.object_ref.as_ref().unwrap();
+        assert_eq!((event.user.as_deref(), object.name.as_deref()), (Some("alice"), Some("p")));
     }
 
     #[test]

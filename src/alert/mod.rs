@@ -6,12 +6,11 @@
 use serde::Deserialize;
 
 mod body;
-pub mod level;
 pub mod plain;
 pub mod render;
 
+pub use crate::rules::{Level, LevelError};
 pub use body::BodyError;
-pub use level::{Level, LevelError};
 
 /// A finding, read back from its body, ready to be shown. Every text in it is as it came.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -45,7 +44,7 @@ pub struct AlertRule {
     #[serde(default)]
     pub title: Option<String>,
     /// How bad it is. A word that is not known counts as critical: it is sent, not lost.
-    #[serde(default = "Level::worst", deserialize_with = "level::lenient")]
+    #[serde(default = "body::worst", deserialize_with = "body::level")]
     pub level: Level,
     /// `sigma` or `falco`.
     #[serde(default)]

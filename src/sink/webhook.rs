@@ -92,14 +92,24 @@ fn build(settings: &Settings) -> Result<Box<dyn Sink>, WhyNot> {
         parse_url(text).map_err(|why| wrong("url", why))?;
     }
     let token = Secret::one_of("token", None, own.token_file, own.token_env)?;
-    let client = Client::builder()
-        .user_agent(concat!("kustos/", env!("CARGO_PKG_VERSION")))
-        .timeout(own.timeout.0)
-        // A redirect could carry findings and the token to a host nobody configured.
-        .redirect(redirect::Policy::none())
-        .build()
-        .map_err(|error| wrong("url", causes(&error)))?;
+    let client = client(own.timeout).map_err(|error| wrong("url", causes(&error)))?;
     Ok(Box::new(Webhook { client, url, token }))
+}
+
+fn client(timeout: Period) -> reqwest::Result<Client> {
+    let settled = || {
+        Client::builder()
+            .user_agent(concat!("kustos/", env!("CARGO_PKG_VERSION")))
+            .timeout(timeout.0)
+            // A redirect could carry findings and the token to a host nobody configured.
+            .redirect(redirect::Policy::none())
+    };
+    settled().build().or_else(|error| {
+        // A machine without CA certificates, as a small container is, can still reach `http`
+        // destinations. With no roots at all, every `https` one fails, and says why.
+        tracing::warn!(error = causes(&error), "there are no CA certificates: https will fail");
+        settled().tls_certs_only([]).build()
+    })
 }
 
 fn parse_url(text: &str) -> Result<Url, String> {

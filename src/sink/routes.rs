@@ -13,10 +13,8 @@ impl Routes {
         Routes(sinks.iter().map(|it| (it.name.clone(), it.min_level)).collect())
     }
 
-    /// The sinks that a finding of that level goes to. A word that is no level counts as the
-    /// worst: it goes to all.
-    pub fn sinks_for(&self, level: &str) -> Vec<String> {
-        let level = level.parse().unwrap_or(Level::Critical);
+    /// The sinks that a finding of that level goes to.
+    pub fn sinks_for(&self, level: Level) -> Vec<String> {
         self.0.iter().filter(|(_, min)| level >= *min).map(|(name, _)| name.clone()).collect()
     }
 }
@@ -29,8 +27,7 @@ mod tests {
     fn a_sink_is_sent_its_level_and_what_is_worse() {
         let routes =
             Routes(vec![("all".into(), Level::Informational), ("oncall".into(), Level::High)]);
-        assert_eq!(routes.sinks_for("medium"), ["all"]);
-        assert_eq!(routes.sinks_for("high"), ["all", "oncall"]);
-        assert_eq!(routes.sinks_for("no level at all"), ["all", "oncall"]);
+        assert_eq!(routes.sinks_for(Level::Medium), ["all"]);
+        assert_eq!(routes.sinks_for(Level::High), ["all", "oncall"]);
     }
 }

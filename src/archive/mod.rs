@@ -12,6 +12,7 @@ pub mod part;
 pub mod read;
 pub mod recover;
 pub mod retain;
+pub mod rulesets;
 pub mod schema;
 pub mod segment;
 pub mod skeleton;

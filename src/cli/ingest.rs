@@ -15,6 +15,7 @@ use crate::alert::render;
 use crate::archive::keep::Policy;
 use crate::archive::outbox::Outcome;
 use crate::archive::recover::Archive;
+use crate::archive::rulesets;
 use crate::clock::{Clock, SystemClock};
 use crate::pipeline::archivist::{Archivist, Committed, Pace};
 use crate::pipeline::ingest::{Job, Progress, ingest};
@@ -131,6 +132,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let inputs = inputs(&args.inputs)?;
     let clock = Arc::new(SystemClock);
     let archive = Archive::open(&args.archive)?;
+    rulesets::keep(&archive.dir, rules.hash(), rules.texts())?;
     let policy = Policy { ruleset: Some(rules.hash().to_owned()), ..Policy::default() };
     let routes = Arc::new(|_: &crate::detect::Finding| vec![SINK.to_owned()]);
     let archivist = Archivist::new(archive, clock.clone(), policy, routes, Pace::Full)?;

@@ -10,6 +10,7 @@ use super::shared::{configured, load, stop_on_signal};
 use crate::archive::catalog::Catalog;
 use crate::archive::keep::Policy;
 use crate::archive::recover::Archive;
+use crate::archive::rulesets;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LogFormat, Settings};
 use crate::metrics::{
@@ -130,6 +131,7 @@ fn archivist(
     clock: &Arc<dyn Clock>,
 ) -> Result<Archivist> {
     let archive = Archive::open(&config.archive.dir)?;
+    rulesets::keep(&archive.dir, rules.hash(), rules.texts())?;
     let policy = Policy {
         segment_bytes_max: config.archive.segment_bytes_max.0,
         segment_age_max: config.archive.segment_age_max.0,

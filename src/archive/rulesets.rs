@@ -1,0 +1,83 @@
+//! Every rule set that ever judged an event, as `rulesets/<sha256>.tar.zst`: a finding names its
+//! rule set, and can be reproduced years later.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::durable::{self, DurableError};
+
+/// Why a rule set was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesetError {
+    /// The disk refused it.
+    #[error(transparent)]
+    Durable(#[from] DurableError),
+    /// It could not be packed.
+    #[error("the rule set could not be packed for {path}")]
+    Pack {
+        /// Where it was to lie.
+        path: PathBuf,
+        /// The packer's own words.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The compression level: rule sets are small, and read once in years.
+const ZSTD_LEVEL: i32 = 19;
+
+/// Keeps a rule set, given as its files' names and texts, under its hash. One that is kept
+/// already is left alone.
+///
+/// # Errors
+/// When it cannot be packed or the disk refuses it.
+pub fn keep<'a>(
+    dir: &Path,
+    sha256: &str,
+    texts: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<PathBuf, RulesetError> {
+    let path = dir.join("rulesets").join(format!("{sha256}.tar.zst"));
+    if path.is_file() {
+        return Ok(path);
+    }
+    let failed = |source| RulesetError::Pack { path: path.clone(), source };
+    let mut tar = tar::Builder::new(Vec::new());
+    for (index, (name, text)) in texts.into_iter().enumerate() {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o444);
+        // Two files may have one name in two folders, and a name may be no path: the place keeps
+        // them apart, the end of the name tells a person which it was.
+        let short = Path::new(name).file_name().unwrap_or_default().to_string_lossy();
+        tar.append_data(&mut header, format!("{index:05}-{short}"), text.as_bytes())
+            .map_err(failed)?;
+    }
+    let packed =
+        tar.into_inner().and_then(|it| zstd::bulk::compress(&it, ZSTD_LEVEL)).map_err(failed)?;
+    durable::write(&path, &packed)?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_rule_set_is_kept_whole_and_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("rulesets")).unwrap();
+        let texts = [("a/x.yml", "title: one"), ("b/x.yml", "title: two")];
+        let path = keep(dir.path(), "abc", texts).unwrap();
+        assert_eq!(keep(dir.path(), "abc", []).unwrap(), path);
+        let packed = std::fs::File::open(path).unwrap();
+        let mut archive = tar::Archive::new(zstd::Decoder::new(packed).unwrap());
+        let read = |it: io::Result<tar::Entry<'_, _>>| {
+            let mut text = String::new();
+            it.unwrap().read_to_string(&mut text).unwrap();
+            text
+        };
+        let found: Vec<String> = archive.entries().unwrap().map(read).collect();
+        assert_eq!(found, ["title: one", "title: two"]);
+    }
+}

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::config::{Config, Secret, Settings};
+use crate::config::{Config, Rules, Secret, Settings};
+use crate::rules::{self, LoadOptions};
 use crate::sink::{self, KINDS};
 
 /// The exit code of a wrong configuration.
@@ -52,7 +53,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     };
     match text {
         Ok(text) => say(std::io::stdout(), &text).map(|()| 0),
-        Err(error) => say(std::io::stderr(), &format!("error: {error:#}\n")).map(|()| WRONG),
+        Err(error) => say(std::io::stderr(), &format!("kustos: {error:#}\n")).map(|()| WRONG),
     }
 }
 
@@ -115,9 +116,24 @@ fn load(path: &Path) -> anyhow::Result<Config> {
 fn check(path: &Path) -> anyhow::Result<String> {
     let config = load(path)?;
     sink::build(&config.sinks).with_context(|| path.display().to_string())?;
+    check_rules(&config).with_context(|| path.display().to_string())?;
     let notes: String = config.sinks.iter().flat_map(unread).collect();
     say(std::io::stderr(), &notes)?;
     Ok(config.shown())
+}
+
+/// Compiles every rule the file names.
+fn check_rules(config: &Config) -> anyhow::Result<()> {
+    let mut paths = Vec::new();
+    for rules in &config.rules {
+        match rules {
+            Rules::Standard => drop(rules::shipped()?),
+            Rules::Path(path) => paths.push(path.clone()),
+        }
+    }
+    let loaded = rules::load(&paths, &LoadOptions::default())?;
+    let warnings: String = loaded.warnings.iter().map(|it| format!("note: {it}\n")).collect();
+    say(std::io::stderr(), &warnings)
 }
 
 /// A secret that is not there is worth a word, but no mistake: a check may run elsewhere than
@@ -170,6 +186,15 @@ sinks: [{kind: webhook, url: 'https://hooks.example.com/T0/secret'}]";
         assert_eq!(
             checked("archive: {dir: a}\nsinks: [{kind: webhook, name: oncall}]").unwrap_err(),
             "DIR/kustos.yaml: sinks[0] \"oncall\": url: give one of url, url_file and url_env"
+        );
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_read_is_a_wrong_configuration() {
+        let wrong = checked("archive: {dir: a}\nrules: [/nowhere/rules]").unwrap_err();
+        assert!(
+            wrong.starts_with("DIR/kustos.yaml: ") && wrong.contains("/nowhere/rules"),
+            "{wrong}"
         );
     }
 

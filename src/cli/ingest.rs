@@ -66,6 +66,9 @@ pub struct Args {
     /// Threads that decode and match [default: one for each core].
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
+    /// Rows after which a part is committed; fewer take less memory and make larger archives.
+    #[arg(long, value_name = "N", default_value_t = crate::archive::part::ROWS_MAX as u64)]
+    part_rows: u64,
     /// Leave the new parts for a later run to seal, instead of sealing them at the end.
     #[arg(long)]
     no_seal: bool,
@@ -130,7 +133,8 @@ pub fn run(args: &Args) -> Result<u8> {
     let archive = Archive::open(&args.archive)?;
     let policy = Policy { ruleset: Some(rules.hash().to_owned()), ..Policy::default() };
     let routes = Arc::new(|_: &crate::detect::Finding| vec![SINK.to_owned()]);
-    let mut archivist = Archivist::new(archive, clock.clone(), policy, routes, Pace::Full)?;
+    let archivist = Archivist::new(archive, clock.clone(), policy, routes, Pace::Full)?;
+    let mut archivist = archivist.with_rows_max(args.part_rows);
     let width = Width::default();
     let job = Job {
         inputs,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::output::{Format, Rows, unless_closed};
+use super::shared::Usage;
 use crate::query::sql::{Answer, Engine, SqlError};
 
 const EXAMPLES: &str = "\
@@ -60,13 +61,20 @@ pub(super) fn show(
         .context("the query's threads could not be started")?;
     let engine = Engine::open(archive)?;
     runtime.block_on(async {
-        let mut answer = ask(engine).await?;
+        let mut answer = ask(engine).await.map_err(told)?;
         let mut rows = Rows::new(out, format, answer.schema());
         while let Some(batch) = answer.next().await? {
             rows.write(&batch)?;
         }
         rows.finish()
     })
+}
+
+/// A wrong question is wrong usage, and has an exit code of its own.
+fn told(error: SqlError) -> anyhow::Error {
+    let usage = error.is_usage();
+    let error = anyhow::Error::from(error);
+    if usage { Usage(format!("{error:#}")).into() } else { error }
 }
 
 #[cfg(test)]
@@ -82,13 +90,21 @@ mod tests {
             let mut out = Vec::new();
             match write(&args, Format::Ndjson, &mut out) {
                 Ok(_) => String::from_utf8(out).unwrap(),
+                Err(error) if error.is::<Usage>() => format!("usage: {error:#}"),
                 Err(error) => format!("{error:#}"),
             }
         };
         assert!(ask("SELECT 1").contains("is no archive"), "{}", ask("SELECT 1"));
         Catalog::create(dir.path()).unwrap();
         assert_eq!(ask("SELECT count(*) AS n FROM events"), "{\"n\":0}\n");
-        assert!(ask("SELECT nmae FROM events").contains("nmae"));
-        assert!(ask("DROP TABLE events").starts_with("DROP TABLE is refused"));
+        for (wrong, why) in [
+            ("SELECT nmae FROM events", "nmae"),
+            ("SELEC 1", "SELEC"),
+            ("SELECT * FROM nowhere", "nowhere"),
+            ("DROP TABLE events", "DROP TABLE is refused"),
+        ] {
+            let error = ask(wrong);
+            assert!(error.starts_with("usage: ") && error.contains(why), "{error}");
+        }
     }
 }

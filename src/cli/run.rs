@@ -143,8 +143,7 @@ fn archivist(
         ruleset: Some(rules.hash().to_owned()),
     };
     let routes = Routes::of(sinks);
-    let routes =
-        Arc::new(move |it: &crate::detect::Finding| routes.sinks_for(it.rule.level.as_str()));
+    let routes = Arc::new(move |it: &crate::detect::Finding| routes.sinks_for(it.rule.level));
     let pace = Pace::Live(config.archive.part_age_max.0);
     Ok(Archivist::new(archive, Arc::clone(clock), policy, routes, pace)?)
 }

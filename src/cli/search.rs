@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::output::{Format, unless_closed};
 use super::query::show;
+use super::shared::Usage;
 use crate::archive::catalog::Scope;
 use crate::clock::{Clock, SystemClock};
 use crate::query::field::RAW_BYTES;
@@ -77,7 +78,7 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 fn write(args: &Args, format: Format, now: i64, out: &mut dyn Write) -> Result<u64> {
-    let search = asked(args, format, now)?;
+    let search = asked(args, format, now).map_err(|it| Usage(format!("{it:#}")))?;
     show(&args.archive, format, out, async |engine: Engine| engine.search(&search).await)
 }
 

@@ -76,6 +76,7 @@ pub struct Archivist {
     policy: Policy,
     routes: Routes,
     pace: Pace,
+    rows_max: u64,
     open: BTreeMap<(Arc<str>, String), Vec<Placed>>,
     rows: u64,
     since: Option<Duration>,
@@ -104,6 +105,7 @@ impl Archivist {
             policy,
             routes,
             pace,
+            rows_max: part::ROWS_MAX as u64,
             open: BTreeMap::new(),
             rows: 0,
             since: None,
@@ -114,12 +116,19 @@ impl Archivist {
         })
     }
 
-    /// Takes a finished chunk. True: findings were recorded and can be sent.
+    /// Commits after fewer rows than a full row group: less memory, larger files.
+    #[must_use]
+    pub fn with_rows_max(mut self, rows_max: u64) -> Archivist {
+        self.rows_max = rows_max.clamp(1, part::ROWS_MAX as u64);
+        self
+    }
+
+    /// Takes a finished chunk; gives the commit that had to come before it, if any.
     ///
     /// # Errors
     /// When a commit that had to come first failed; the chunk is not taken then.
     pub fn take(&mut self, done: Done) -> Result<Option<Committed>, ArchivistError> {
-        let full = self.rows > 0 && self.rows + done.counts.rows > part::ROWS_MAX as u64
+        let full = self.rows > 0 && self.rows + done.counts.rows > self.rows_max
             || self.bytes() + done.counts.bytes > part::BYTES_MAX && self.rows > 0
             || self.open.len() > OPEN_PARTS_MAX;
         let committed = if full { Some(self.commit()?) } else { None };

@@ -100,6 +100,23 @@ pub enum SqlError {
     Changed(#[source] Box<DataFusionError>),
 }
 
+impl SqlError {
+    /// Whether the question is wrong, and not the archive or the machine.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            SqlError::ReadOnly { .. } | SqlError::Column { .. } => true,
+            SqlError::Query(error) => matches!(
+                error.find_root(),
+                DataFusionError::SQL(..)
+                    | DataFusionError::Plan(_)
+                    | DataFusionError::SchemaError(..)
+                    | DataFusionError::NotImplemented(_)
+            ),
+            _ => false,
+        }
+    }
+}
+
 impl From<DataFusionError> for SqlError {
     fn from(error: DataFusionError) -> SqlError {
         SqlError::Query(Box::new(error))
@@ -301,6 +318,7 @@ mod tests {
     use parquet::arrow::ArrowWriter;
     use serde_json::{Value, json};
     use std::error::Error;
+    use std::fmt::Write;
     use std::fs::{File, create_dir};
 
     /// An archive of parts in a temporary folder.
@@ -332,7 +350,7 @@ mod tests {
                 let fixed = json!({"seq": self.seq, "ingested": "2026-11-23T00:00:00Z",
                     "cluster": cluster, "integrity": "whole", "skeleton": format!("00{hex}")});
                 row.extend(fixed.as_object().unwrap().clone());
-                lines += &format!("{}\n", Value::Object(row));
+                writeln!(lines, "{}", Value::Object(row)).unwrap();
                 self.seq += 1;
             }
             let mut reader = ReaderBuilder::new(schema::events())

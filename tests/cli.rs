@@ -234,13 +234,20 @@ fn of_a_compressed_file_that_was_cut_short_the_readable_lines_count() {
     let detected = here.run(&["detect", "cut.log.gz"]);
     assert_eq!(detected.code, 3);
     assert_eq!(ids(&detected), ids(&ran));
+}
 
-    // The whole file, when it comes, adds the rest. The line that was cut is kept as it was.
-    here.write("whole.log.gz", whole);
-    here.ingest("whole.log.gz");
-    let status = here.status();
-    let cut = status["marked"].as_array().unwrap().len() as u64;
-    assert_eq!(status["events"].as_u64().unwrap(), 300 + cut, "{status}");
+#[test]
+fn of_a_file_that_ended_in_half_a_line_only_the_rest_is_added() {
+    let here = Here::new();
+    let lines = some_lines();
+    let half = lines.len() / 2;
+    assert_ne!(lines.get(half - 1), Some(&b'\n'));
+    here.write("log", lines.get(..half).unwrap());
+    here.ingest("log");
+    here.write("log", &lines);
+    here.ingest("log");
+    // The line that was cut is kept twice: as the half that was there, and whole.
+    assert_eq!(here.status()["events"], 301, "{}", here.status());
 }
 
 fn ids(ran: &Ran) -> BTreeSet<String> {

@@ -18,7 +18,7 @@ fn main() -> io::Result<()> {
     }
     files.sort();
     let mut table = String::from("/// Name and text of every shipped rule file.\n");
-    table.push_str("const SHIPPED: &[(&str, &str)] = &[\n");
+    table.push_str("pub(super) const SHIPPED: &[(&str, &str)] = &[\n");
     for file in &files {
         let name = Path::new("rules").join(file.strip_prefix(&folder).unwrap_or(file));
         let line = writeln!(table, "    ({name:?}, include_str!({file:?})),");

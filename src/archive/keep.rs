@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::catalog::{CatalogError, SegmentRow, StoredFile};
+use super::catalog::{Catalog, CatalogError, SegmentRow, StoredFile};
 use super::ledger::{LedgerError, Manifest};
 use super::recover::Archive;
 use super::retain;
@@ -55,6 +55,31 @@ pub enum SealError {
     #[error("the manifest of {0} is no JSON")]
     Manifest(PathBuf, #[source] serde_json::Error),
 }
+
+impl Policy {
+    /// Takes the archive's own time of keeping into account: it only ever grows. The first time
+    /// that is configured counts until there are events, the longest one from then on.
+    ///
+    /// # Errors
+    /// When the catalog refuses.
+    pub fn agree(&mut self, catalog: &Catalog) -> Result<(), CatalogError> {
+        let known = catalog.meta(KEEP)?.and_then(|it| it.parse().ok()).map(Duration::from_secs);
+        if let Some(known) = known.filter(|it| *it > self.keep)
+            && catalog.next_seq()? > 0
+        {
+            tracing::warn!(
+                configured_days = self.keep.as_secs() / 86_400,
+                kept_days = known.as_secs() / 86_400,
+                "the archive has events that are to be kept longer than configured; the longer time counts"
+            );
+            self.keep = known;
+        }
+        catalog.set_meta(KEEP, &self.keep.as_secs().to_string())
+    }
+}
+
+/// The catalog's name for how long events are kept, in seconds.
+const KEEP: &str = "keep_seconds";
 
 /// Seals every group of parts that is due, or all of them; gives how many segments that made.
 ///
@@ -146,4 +171,28 @@ fn seal(
         durable::remove(&part.path)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::catalog::Commit;
+
+    #[test]
+    fn the_time_of_keeping_only_grows_once_there_are_events() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut catalog = Catalog::create(dir.path()).unwrap();
+        let agreed = |catalog: &Catalog, days: u64| {
+            let keep = Duration::from_secs(days * 86_400);
+            let mut policy = Policy { keep, ..Policy::default() };
+            policy.agree(catalog).unwrap();
+            policy.keep.as_secs() / 86_400
+        };
+        assert_eq!(agreed(&catalog, 2_192), 2_192);
+        assert_eq!(agreed(&catalog, 30), 30);
+        catalog.commit(&Commit { next_seq: 1, ..Commit::default() }).unwrap();
+        assert_eq!(agreed(&catalog, 7), 30);
+        assert_eq!(agreed(&catalog, 3_000), 3_000);
+        assert_eq!(agreed(&catalog, 2_192), 3_000);
+    }
 }

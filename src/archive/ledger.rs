@@ -299,9 +299,9 @@ impl Catalog {
         let mut write = || -> Result<(), rusqlite::Error> {
             let tx =
                 self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            let mut index =
+            let next =
                 tx.query_row("SELECT count(*) FROM ledger", [], |row| row.get(0)).map(unsigned)?;
-            for segment in segments {
+            for (index, segment) in (next..).zip(segments) {
                 tx.execute(
                     "UPDATE segments SET expired = ?2 WHERE id = ?1",
                     params![segment.file.id, now],
@@ -311,7 +311,6 @@ impl Catalog {
                     "fileSha256": segment.file.sha256, "ledgerIndex": segment.ledger_index,
                 });
                 add_entry(&tx, index, "expiry", &entry.to_string())?;
-                index += 1;
             }
             tx.commit()
         };

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::config::{Config, Rules, Secret, Settings};
-use crate::rules::{self, LoadOptions};
+use crate::config::{Config, Secret, Settings};
+use crate::rules;
 use crate::sink::{self, KINDS};
 
 /// The exit code of a wrong configuration.
@@ -124,14 +124,8 @@ fn check(path: &Path) -> anyhow::Result<String> {
 
 /// Compiles every rule the file names.
 fn check_rules(config: &Config) -> anyhow::Result<()> {
-    let mut paths = Vec::new();
-    for rules in &config.rules {
-        match rules {
-            Rules::Standard => drop(rules::shipped()?),
-            Rules::Path(path) => paths.push(path.clone()),
-        }
-    }
-    let loaded = rules::load(&paths, &LoadOptions::default())?;
+    let (paths, options) = super::shared::configured(config);
+    let loaded = rules::load(&paths, &options)?;
     let warnings: String = loaded.warnings.iter().map(|it| format!("note: {it}\n")).collect();
     say(std::io::stderr(), &warnings)
 }

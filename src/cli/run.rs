@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::shared::{load, stop_on_signal};
+use super::shared::{configured, load, stop_on_signal};
 use crate::archive::catalog::Catalog;
 use crate::archive::keep::Policy;
 use crate::archive::recover::Archive;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, LogFormat, Rules, Settings};
+use crate::config::{Config, LogFormat, Settings};
 use crate::metrics::{
     EventLabels, FindingLabels, MarkedLabels, Metrics, SourceLabel, SourceLabels, stage,
 };
@@ -58,7 +58,8 @@ pub fn run(args: &Args) -> Result<u8> {
     };
     super::log::start(config.log.level.as_str(), json);
     let sinks = sinks(&config)?;
-    let rules = load(&rule_paths(&config), false)?;
+    let (paths, options) = configured(&config);
+    let rules = load(&paths, &options)?;
     let stop = stop_on_signal()?;
     let metrics = Metrics::new();
     metrics.set_ruleset(rules.hash(), rules.len());
@@ -111,18 +112,11 @@ fn sinks(config: &Config) -> Result<Vec<Named>> {
         .map_err(|error| super::shared::Usage(format!("{:#}", anyhow::Error::from(error))).into())
 }
 
-fn rule_paths(config: &Config) -> Vec<PathBuf> {
-    let path = |it: &Rules| match it {
-        Rules::Standard => None,
-        Rules::Path(path) => Some(path.clone()),
-    };
-    config.rules.iter().filter_map(path).collect()
-}
-
 fn sources(config: &Config) -> Vec<Source> {
     let line_bytes_max = usize::try_from(config.limits.line_bytes_max.0).unwrap_or(usize::MAX);
     let source = |it: &crate::config::Source| Source {
         cluster: it.cluster.as_str().into(),
+        name: it.name().into(),
         path: it.path.clone(),
         line_bytes_max,
     };
@@ -198,7 +192,7 @@ struct Told {
 
 impl Observer for Told {
     fn lag(&self, source: &Source, bytes: u64) {
-        let label = SourceLabel { source: source.path.display().to_string() };
+        let label = SourceLabel { source: source.name.to_string() };
         self.metrics
             .source_lag_bytes
             .get_or_create(&label)
@@ -208,9 +202,7 @@ impl Observer for Told {
     fn state(&self, source: &Source, failure: Option<&str>) {
         match failure {
             None => self.readiness.set(Part::Sources),
-            Some(why) => {
-                self.readiness.unset(Part::Sources, format!("{}: {why}", source.path.display()))
-            }
+            Some(why) => self.readiness.unset(Part::Sources, format!("{}: {why}", source.name)),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use crate::config::{Config, Rules};
 use crate::pipeline::Stop;
 use crate::pipeline::stop::spawn;
 use crate::rules::{self, LoadOptions, RuleSet};
@@ -31,19 +32,17 @@ impl RuleArgs {
     /// # Errors
     /// When a rule is broken and this is not lenient.
     pub fn load(&self) -> Result<Arc<RuleSet>> {
-        load(&self.paths, self.lenient)
+        let shipped = self.paths.is_empty();
+        load(&self.paths, &LoadOptions { lenient: self.lenient, shipped, ..LoadOptions::default() })
     }
 }
 
-/// Loads rules from paths, or the shipped ones.
+/// Loads rules; what is left out, and what is doubtful, is logged.
 ///
 /// # Errors
-/// When a rule is broken and this is not lenient.
-pub fn load(paths: &[PathBuf], lenient: bool) -> Result<Arc<RuleSet>> {
-    if paths.is_empty() {
-        return Ok(Arc::new(rules::shipped()?));
-    }
-    let loaded = rules::load(paths, &LoadOptions { lenient, ..LoadOptions::default() })?;
+/// When a rule is broken and this is not lenient, or there is none.
+pub fn load(paths: &[PathBuf], options: &LoadOptions) -> Result<Arc<RuleSet>> {
+    let loaded = rules::load(paths, options)?;
     for error in &loaded.errors {
         tracing::warn!("left out: {error}");
     }
@@ -55,6 +54,19 @@ pub fn load(paths: &[PathBuf], lenient: bool) -> Result<Arc<RuleSet>> {
         return Err(Usage(format!("no rule was found in {}", named.join(", "))).into());
     }
     Ok(Arc::new(loaded.rules))
+}
+
+/// The rules that a configuration names: their paths, and whether the shipped ones are among them.
+pub fn configured(config: &Config) -> (Vec<PathBuf>, LoadOptions) {
+    let path = |it: &Rules| match it {
+        Rules::Standard => None,
+        Rules::Path(path) => Some(path.clone()),
+    };
+    let shipped = config.rules.contains(&Rules::Standard);
+    (
+        config.rules.iter().filter_map(path).collect(),
+        LoadOptions { shipped, ..LoadOptions::default() },
+    )
 }
 
 /// A [`Stop`] that is asked at the first interrupt or termination signal; a second one ends the

@@ -94,10 +94,11 @@ impl Archivist {
     pub fn new(
         archive: Archive,
         clock: Arc<dyn Clock>,
-        policy: Policy,
+        mut policy: Policy,
         routes: Routes,
         pace: Pace,
     ) -> Result<Archivist, CatalogError> {
+        policy.agree(&archive.catalog)?;
         let next_seq = archive.catalog.next_seq()?;
         Ok(Archivist {
             archive,
@@ -128,9 +129,11 @@ impl Archivist {
     /// # Errors
     /// When a commit that had to come first failed; the chunk is not taken then.
     pub fn take(&mut self, done: Done) -> Result<Option<Committed>, ArchivistError> {
-        let full = self.rows > 0 && self.rows + done.counts.rows > self.rows_max
-            || self.bytes() + done.counts.bytes > part::BYTES_MAX && self.rows > 0
-            || self.open.len() > OPEN_PARTS_MAX;
+        let rows = self.rows + done.counts.rows;
+        let bytes = self.bytes() + done.counts.bytes;
+        let over =
+            rows > self.rows_max || bytes > part::BYTES_MAX || self.open.len() > OPEN_PARTS_MAX;
+        let full = self.rows > 0 && over;
         let committed = if full { Some(self.commit()?) } else { None };
         self.since.get_or_insert_with(|| self.clock.elapsed());
         let first = self.next_seq;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::archivist::{Archivist, ArchivistError, Committed};
 use super::lanes::{self, Entrance, Received, Width};
 use super::stop::{Stop, guarded};
-use super::tail::{Observer, Source, follow};
+use super::tail::{Follower, Observer, Source};
 use super::worker::{Done, Taken, Worker};
 use crate::archive::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
@@ -62,9 +62,10 @@ pub fn run(
         std::thread::scope(|scope| {
             for (source, catalog) in daemon.sources.iter().zip(catalogs) {
                 let entrance = entrance.clone();
-                scope.spawn(guarded("source", move || {
-                    follow(source, &catalog, &*daemon.clock, &entrance, watcher, &daemon.stop);
-                }));
+                let (clock, stop) = (&*daemon.clock, &daemon.stop);
+                let follower =
+                    Follower { source, catalog, clock, entrance, observer: watcher, stop };
+                scope.spawn(guarded("source", move || follower.follow()));
             }
         });
     };

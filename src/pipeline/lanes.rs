@@ -196,7 +196,7 @@ mod tests {
             Width { workers: 2, lane_chunks_max: 2 },
             enter,
             || |_| (),
-            |exit| drop(exit.next(Duration::from_secs(60))),
+            |exit| assert!(matches!(exit.next(Duration::from_secs(60)), Received::Done(()))),
         );
     }
 }

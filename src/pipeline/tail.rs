@@ -1,6 +1,6 @@
 //! A file source of the daemon: follows one path from where it is kept.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::lanes::{Entrance, Stream};
@@ -15,8 +15,10 @@ use crate::source::tail::{Step, Tail};
 pub struct Source {
     /// The cluster it is of.
     pub cluster: Arc<str>,
+    /// Its name in findings and metrics.
+    pub name: Arc<str>,
     /// The file.
-    pub path: std::path::PathBuf,
+    pub path: PathBuf,
     /// The longest line that is decoded.
     pub line_bytes_max: usize,
 }
@@ -29,40 +31,94 @@ pub trait Observer: Send + Sync {
     fn state(&self, source: &Source, failure: Option<&str>);
 }
 
-/// Follows the path until asked to stop or the pipeline has ended. Failures of the file are
-/// reported and tried again for ever: a source never gives up on its own.
-pub fn follow(
-    source: &Source,
-    catalog: &Catalog,
-    clock: &dyn Clock,
-    entrance: &Entrance,
-    observer: &dyn Observer,
-    stop: &Stop,
-) {
-    let mut tail = Tail::new(&source.path, source.line_bytes_max);
-    let mut stream: Option<Arc<Stream>> = None;
-    let mut failing = false;
-    while !stop.asked() {
-        match advance(source, catalog, clock, &mut tail, &mut stream, entrance) {
-            Ok(Advance::Went) => {}
-            Ok(Advance::Closed) => return,
-            Ok(Advance::Waits) => {
-                if std::mem::take(&mut failing) {
-                    observer.state(source, None);
+/// Follows one path into the pipeline.
+pub struct Follower<'a> {
+    /// The path.
+    pub source: &'a Source,
+    /// Says where a file goes on.
+    pub catalog: Catalog,
+    /// Tells the time.
+    pub clock: &'a dyn Clock,
+    /// Where chunks go.
+    pub entrance: Entrance,
+    /// Whom to tell.
+    pub observer: &'a dyn Observer,
+    /// Ends it.
+    pub stop: &'a Stop,
+}
+
+impl Follower<'_> {
+    /// Follows the path until asked to stop or the pipeline has ended. Failures of the file are
+    /// reported and tried again for ever: a source never gives up on its own.
+    pub fn follow(&self) {
+        let source = self.source;
+        let mut tail = Tail::new(&source.path, source.line_bytes_max);
+        let mut stream: Option<Arc<Stream>> = None;
+        let mut failing = true;
+        while !self.stop.asked() {
+            match self.advance(&mut tail, &mut stream) {
+                Ok(Advance::Went) => {}
+                Ok(Advance::Closed) => return,
+                Ok(Advance::Waits) => {
+                    if std::mem::take(&mut failing) {
+                        self.observer.state(source, None);
+                    }
+                    self.observer.lag(source, tail.lag());
+                    tail.wait();
                 }
-                observer.lag(source, tail.lag());
-                tail.wait();
-            }
-            Err(error) => {
-                let words = full(&error);
-                tracing::error!(path = %source.path.display(), error = words, "the source cannot be read; trying again");
-                observer.state(source, Some(&words));
-                failing = true;
-                tail.reopen();
-                stream = None;
-                tail.wait();
+                Err(error) => {
+                    let words = full(&error);
+                    tracing::error!(path = %source.path.display(), error = words, "the source cannot be read; trying again");
+                    self.observer.state(source, Some(&words));
+                    failing = true;
+                    tail.reopen();
+                    stream = None;
+                    tail.wait();
+                }
             }
         }
+    }
+
+    fn advance(
+        &self,
+        tail: &mut Tail,
+        stream: &mut Option<Arc<Stream>>,
+    ) -> Result<Advance, ResumeError> {
+        let (of, chunk) = match tail.step().map_err(|it| self.failed(it))? {
+            Step::Idle => return Ok(Advance::Waits),
+            Step::Opened => {
+                *stream = self.place(tail)?;
+                return Ok(if stream.is_some() { Advance::Went } else { Advance::Waits });
+            }
+            Step::Chunk(chunk) => (stream.clone(), Some(chunk)),
+            Step::Ended(rest) => (stream.take(), rest),
+        };
+        let (Some(of), Some(chunk)) = (of, chunk) else { return Ok(Advance::Went) };
+        Ok(if self.entrance.put(&of, chunk) { Advance::Went } else { Advance::Closed })
+    }
+
+    /// Finds where the open file goes on. `None`: it has no whole line yet.
+    fn place(&self, tail: &mut Tail) -> Result<Option<Arc<Stream>>, ResumeError> {
+        let source = self.source;
+        let mut file = tail.from_start().map_err(|it| self.failed(it))?;
+        let named = Named {
+            cluster: &source.cluster,
+            name: &source.name,
+            line_bytes_max: source.line_bytes_max,
+            growing: true,
+        };
+        let Some(located) = locate(&self.catalog, &named, &mut file, self.clock.now())? else {
+            // It may be replaced before it has a line: look at the path again next time.
+            tail.reopen();
+            return Ok(None);
+        };
+        tail.place(located.offset).map_err(|it| self.failed(it))?;
+        let (cluster, name) = (Arc::clone(&source.cluster), Arc::clone(&source.name));
+        Ok(Some(Arc::new(Stream { source: located.source, cluster, name, chain: located.chain })))
+    }
+
+    fn failed(&self, error: std::io::Error) -> ResumeError {
+        ResumeError::Read { name: self.source.path.display().to_string(), source: error }
     }
 }
 
@@ -81,56 +137,4 @@ enum Advance {
     Went,
     Waits,
     Closed,
-}
-
-fn advance(
-    source: &Source,
-    catalog: &Catalog,
-    clock: &dyn Clock,
-    tail: &mut Tail,
-    stream: &mut Option<Arc<Stream>>,
-    entrance: &Entrance,
-) -> Result<Advance, ResumeError> {
-    let failed = |it| ResumeError::Read { name: source.path.display().to_string(), source: it };
-    let (of, chunk) = match tail.step().map_err(failed)? {
-        Step::Idle => return Ok(Advance::Waits),
-        Step::Opened => {
-            *stream = place(source, catalog, clock, tail)?;
-            return Ok(if stream.is_some() { Advance::Went } else { Advance::Waits });
-        }
-        Step::Chunk(chunk) => (stream.clone(), Some(chunk)),
-        Step::Ended(rest) => (stream.take(), rest),
-    };
-    let (Some(of), Some(chunk)) = (of, chunk) else { return Ok(Advance::Went) };
-    Ok(if entrance.put(&of, chunk) { Advance::Went } else { Advance::Closed })
-}
-
-/// Finds where the open file goes on. `None`: it has no whole line yet.
-fn place(
-    source: &Source,
-    catalog: &Catalog,
-    clock: &dyn Clock,
-    tail: &mut Tail,
-) -> Result<Option<Arc<Stream>>, ResumeError> {
-    let name = name(&source.path);
-    let failed = |it| ResumeError::Read { name: name.to_string(), source: it };
-    let mut file = tail.from_start().map_err(failed)?;
-    let named = Named {
-        cluster: &source.cluster,
-        name: &name,
-        line_bytes_max: source.line_bytes_max,
-        growing: true,
-    };
-    let Some(located) = locate(catalog, &named, &mut file, clock.now())? else {
-        // It may be replaced before it has a line: look at the path again next time.
-        tail.reopen();
-        return Ok(None);
-    };
-    tail.place(located.offset).map_err(failed)?;
-    let cluster = Arc::clone(&source.cluster);
-    Ok(Some(Arc::new(Stream { source: located.source, cluster, name, chain: located.chain })))
-}
-
-fn name(path: &Path) -> Arc<str> {
-    path.display().to_string().into()
 }

@@ -11,6 +11,8 @@ pub mod time;
 #[cfg(feature = "sql")]
 mod answer;
 #[cfg(feature = "sql")]
+mod dialect;
+#[cfg(feature = "sql")]
 mod line;
 #[cfg(feature = "sql")]
 mod listing;

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::common::{DataFusionError, ScalarValue};
-use datafusion::config::Dialect;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableSource};
@@ -16,6 +15,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 
 pub use super::answer::{ATTEMPTS_MAX, Answer, HELD_BYTES_MAX};
+use super::dialect;
 use super::field::{self, RAW, RAW_BYTES};
 use super::language::Query;
 use super::line;
@@ -193,7 +193,7 @@ impl Engine {
     /// When the statement would write, is wrong, or reading fails.
     pub async fn sql(&self, text: &str) -> Result<Answer, SqlError> {
         let state = self.context.state();
-        let statement = state.sql_to_statement(text, &Dialect::DuckDB)?;
+        let statement = dialect::statement(text)?;
         if !reads(&statement) {
             let words: Vec<&str> = text.split_whitespace().take(2).collect();
             return Err(SqlError::ReadOnly { what: words.join(" ") });
@@ -249,8 +249,6 @@ fn context(settings: &Settings) -> Result<SessionContext, DataFusionError> {
     options.execution.parquet.bloom_filter_on_read = false;
     // Dealing sorted rows out again would lose their order where its columns are not shown.
     options.optimizer.enable_round_robin_repartition = false;
-    // In the generic dialect `user` is a function, and here it is a column.
-    options.sql_parser.dialect = Dialect::DuckDB;
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(settings.memory_bytes_max, 1.0)
         .with_metadata_cache_limit(settings.metadata_cache_bytes_max)
@@ -483,6 +481,37 @@ mod tests {
             ),
         ] {
             assert_eq!(fixture.sql(sql).await, want, "{sql}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_column_is_a_name_in_every_place() {
+        let fixture = fixture();
+        for (table, first) in [("events", "verb"), ("alerts", "rule"), ("segments", "sha256")] {
+            let described = fixture.sql(&format!("DESCRIBE {table}")).await;
+            assert!(described.lines().count() > 5, "{described}");
+            for line in described.lines() {
+                let row: Value = serde_json::from_str(line).unwrap();
+                let name = row["column_name"].as_str().unwrap();
+                for sql in [
+                    format!("SELECT 1, {name} FROM {table} WHERE {name} IS NOT NULL"),
+                    format!("SELECT count(*), t.{name} FROM {table} t GROUP BY {first}, {name}"),
+                    format!("SELECT {name} FROM {table} ORDER BY {first}, {name} LIMIT 1"),
+                ] {
+                    let got = fixture.sql(&sql).await;
+                    assert!(got.lines().all(|it| it.starts_with('{')), "{sql}: {got}");
+                }
+            }
+        }
+        for sql in [
+            "SELECT * EXCLUDE (raw, raw_bytes) FROM events WHERE groups[1] = 'dev' LIMIT 1",
+            "FROM events SELECT cluster, count(*) FILTER (WHERE code >= 400) GROUP BY ALL",
+            "SELECT name FROM events WHERE time > now() - INTERVAL '7 days' AND user ILIKE 'B%'",
+            "SELECT name FROM events WHERE code::varchar LIKE '4%' AND verb IN ('get', 'list')",
+            "WITH x AS (SELECT *, row_number() OVER (PARTITION BY user ORDER BY time) AS n FROM events) SELECT name, n FROM x WHERE n = 1",
+        ] {
+            let got = fixture.sql(sql).await;
+            assert!(got.lines().all(|it| it.starts_with('{')), "{sql}: {got}");
         }
     }
 

@@ -1,13 +1,13 @@
 //! The rules that ship with the program, compiled into it by `build.rs`.
 
-use super::load::{LoadError, LoadOptions, load_text};
+use super::load::{LoadError, LoadOptions, load};
 use super::set::RuleSet;
 
 include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
 
 /// The shipped rules. An error is a bug: a test loads them.
 pub fn shipped() -> Result<RuleSet, LoadError> {
-    load_text(SHIPPED.iter().copied(), &LoadOptions::default()).map(|it| it.rules)
+    load(&[], &LoadOptions { shipped: true, ..LoadOptions::default() }).map(|it| it.rules)
 }
 
 #[cfg(test)]

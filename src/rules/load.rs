@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use super::compile::{CompileFault, compile};
+use super::embedded::SHIPPED;
 use super::ir::{About, Draft};
 use super::set::RuleSet;
 use super::sigma::{self, Placeholders, SigmaFault};
@@ -22,6 +23,8 @@ pub(super) const FILES_MAX: usize = 50_000;
 pub struct LoadOptions {
     /// Load the rules that are good, and report the others, instead of loading none.
     pub lenient: bool,
+    /// Load the shipped rules as well.
+    pub shipped: bool,
     /// What placeholders (`%name%`) stand for.
     pub placeholders: BTreeMap<String, Vec<String>>,
 }
@@ -142,10 +145,13 @@ pub(super) enum Fault {
     SelectsNothing(String),
 }
 
-/// Loads every rule under `paths`: files as they are, folders for their `.yml` and
+/// Loads every rule under `paths`, after the shipped ones where they are asked for: files as they are, folders for their `.yml` and
 /// `.yaml` files, at any depth, in the order of their names.
 pub fn load(paths: &[PathBuf], options: &LoadOptions) -> Result<Loaded, LoadError> {
     let mut loader = Loader::new(&options.placeholders);
+    if options.shipped {
+        SHIPPED.iter().for_each(|(name, text)| loader.add(Path::new(name), text));
+    }
     for path in paths {
         for file in files(path)? {
             loader.read(&file)?;

@@ -71,8 +71,8 @@ fn largest_power_below(count: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::leaf::{hex, leaf};
     use super::*;
+    use crate::seal::leaf::{hex, leaf};
 
     /// The tree of certificate-transparency's reference tests.
     fn leaves() -> Vec<Hash> {

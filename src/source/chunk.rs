@@ -128,16 +128,29 @@ impl Chunker {
         if self.in_fragment {
             return self.cut_fragment();
         }
-        let new = self.held.get(self.searched..).unwrap_or_default();
-        if let Some(last) = memchr::memrchr(b'\n', new) {
-            return Some(self.take(self.searched + last + 1, false));
+        if self.held.len() > self.line_bytes_max {
+            return Some(self.cut_long());
         }
+        let new = self.held.get(self.searched..).unwrap_or_default();
+        let last = memchr::memrchr(b'\n', new).map(|it| self.searched + it + 1);
         self.searched = self.held.len();
-        if self.held.len() < self.line_bytes_max {
-            return None;
+        last.map(|it| self.take(it, false))
+    }
+
+    /// More is held than a line may have: the lines before the first that is over the limit, or
+    /// else the first piece of that one.
+    fn cut_long(&mut self) -> Chunk {
+        let mut end = 0;
+        while let Some(length) = memchr::memchr(b'\n', self.held.get(end..).unwrap_or_default())
+            && length <= self.line_bytes_max
+        {
+            end += length + 1;
+        }
+        if end > 0 {
+            return self.take(end, false);
         }
         self.in_fragment = true;
-        Some(self.take(self.line_bytes_max, true))
+        self.take(self.line_bytes_max, true)
     }
 
     fn cut_fragment(&mut self) -> Option<Chunk> {

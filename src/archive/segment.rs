@@ -16,7 +16,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::writer::SerializedFileWriter;
 use sha2::{Digest, Sha256};
 
@@ -170,21 +170,27 @@ fn splice(writer: &mut Writer<'_>, part: &StoredFile) -> Result<usize, SegmentEr
     let failed = ReadError::parquet(&part.path);
     let file = File::open(&part.path)
         .map_err(|source| ReadError::Open { path: part.path.clone(), source })?;
-    let metadata = ParquetMetaDataReader::new().parse_and_finish(&file).map_err(&failed)?;
-    for group in metadata.row_groups() {
+    let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+    let metadata = reader.parse_and_finish(&file).map_err(&failed)?;
+    for (at, group) in metadata.row_groups().iter().enumerate() {
         let mut copy = writer.next_row_group()?;
-        for column in group.columns() {
-            copy.append_column(
-                &file,
-                ColumnCloseResult {
-                    bytes_written: u64::try_from(column.compressed_size()).unwrap_or(0),
-                    rows_written: u64::try_from(group.num_rows()).unwrap_or(0),
-                    metadata: column.clone(),
-                    bloom_filter: None,
-                    column_index: None,
-                    offset_index: None,
-                },
-            )?;
+        for (column, chunk) in group.columns().iter().enumerate() {
+            let result = ColumnCloseResult {
+                bytes_written: u64::try_from(chunk.compressed_size()).unwrap_or(0),
+                rows_written: u64::try_from(group.num_rows()).unwrap_or(0),
+                metadata: chunk.clone(),
+                bloom_filter: None,
+                // The writer moves the offsets to where the pages come to lie.
+                column_index: metadata
+                    .column_index()
+                    .and_then(|it| it.get(at)?.get(column))
+                    .cloned(),
+                offset_index: metadata
+                    .offset_index()
+                    .and_then(|it| it.get(at)?.get(column))
+                    .cloned(),
+            };
+            copy.append_column(&file, result)?;
         }
         copy.close()?;
     }
@@ -239,8 +245,47 @@ fn whole(part: &StoredFile, columns: &[&str]) -> Result<RecordBatch, SegmentErro
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_sign_loss, clippy::cast_possible_wrap, reason = "the counts are small")]
 mod tests {
     use super::*;
+    use crate::archive::columns::Columns;
+    use crate::archive::part::Placed;
+    use crate::archive::read;
+    use crate::decode;
+
+    fn part(dir: &Path, first: i64, lines: &[String]) -> StoredFile {
+        let mut columns = Columns::default();
+        for (ordinal, line) in (0..).zip(lines) {
+            columns.append(&(line.as_bytes(), decode::line(line.as_bytes())), ordinal, [0; 32]);
+        }
+        let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
+        let batch = columns.finish(&"c".into(), "2026-11-23".to_owned(), 0, &lines).unwrap();
+        part::write(dir, &[Placed { batch, first }], "[]".to_owned(), 0).unwrap().file
+    }
+
+    #[test]
+    fn large_parts_are_spliced_and_small_ones_merged_in_one_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("parts")).unwrap();
+        let line = |seq: i64| {
+            format!(r#"{{"auditID":"{seq}","stage":"s","objectRef":{{"name":"n{}"}}}}"#, seq % 7)
+        };
+        let bounds =
+            [0, 10, 10 + i64::try_from(SPLICED_ROWS_MIN).unwrap(), SPLICED_ROWS_MIN as i64 + 40];
+        let parts: Vec<StoredFile> = bounds
+            .windows(2)
+            .map(|it| part(dir.path(), it[0], &(it[0]..it[1]).map(line).collect::<Vec<_>>()))
+            .collect();
+        let segment = write(dir.path(), &parts, 0).unwrap();
+        assert_eq!(segment.rows, bounds[3] as u64);
+        let mut seen = std::collections::BTreeSet::new();
+        read::lines(&segment.path, |it| {
+            assert_eq!(it.bytes, line(it.seq).as_bytes());
+            assert!(seen.insert(it.seq));
+        })
+        .unwrap();
+        assert_eq!(seen.len() as u64, segment.rows);
+    }
 
     #[test]
     fn a_clusters_name_cannot_leave_its_folder() {

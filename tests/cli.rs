@@ -130,22 +130,18 @@ fn a_broken_rule_is_named_with_its_file_line_and_reason() {
     let here = Here::new();
     here.write("log", some_lines());
     here.write("bad.yml", "title: T\ndetection:\n  a:\n    verb|re2: x\n  condition: a\n");
-    here.write(
-        "good.yml",
-        "title: G\nid: g\ndetection:\n  a:\n    verb: get\n  condition: a\n",
-    );
-    for command in [
-        &["detect", "log"][..],
-        &["ingest", "--archive", "a", "log"],
-        &["hunt", "--archive", "a"],
-    ] {
+    here.write("good.yml", "title: G\nid: g\ndetection:\n  a:\n    verb: get\n  condition: a\n");
+    for command in
+        [&["detect", "log"][..], &["ingest", "--archive", "a", "log"], &["hunt", "--archive", "a"]]
+    {
         let ran = here.run(&[command, &["--rules", "bad.yml", "--rules", "good.yml"]].concat());
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{command:?}");
         assert!(ran.err.contains("bad.yml"), "{}", ran.err);
         assert!(ran.err.contains("line 4: unknown modifier 're2'"), "{}", ran.err);
     }
     assert!(!here.path("a").exists(), "a refused run makes no archive");
-    let ran = here.run(&["detect", "--rules", "bad.yml", "--rules", "good.yml", "--lenient", "log"]);
+    let ran =
+        here.run(&["detect", "--rules", "bad.yml", "--rules", "good.yml", "--lenient", "log"]);
     assert_eq!(ran.code, 0);
     assert!(ran.err.contains("bad.yml") && !ran.out.is_empty(), "{}", ran.err);
     let ran = here.run(&["rules", "check", "bad.yml"]);
@@ -357,7 +353,10 @@ fn what_is_no_audit_event_is_kept_and_marked() {
     lines.extend_from_slice(b"not json\n{\"a\":1}\n[1]\n\xff\xfe\n\n{\"kind\":\"Ev");
     here.write("log", &lines);
     let err = here.ingest("log");
-    assert!(err.contains("kept 305 lines") && err.contains("5 of them are no audit event"), "{err}");
+    assert!(
+        err.contains("kept 305 lines") && err.contains("5 of them are no audit event"),
+        "{err}"
+    );
     assert_eq!(here.run(&["archive", "verify", "--archive", "a"]).code, 0);
 }
 

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
 /// How long one writer waits for another before it gives up.
 const BUSY_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -219,31 +219,27 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Opens the catalog of the archive at `dir`, and makes both if there is none.
+    /// Opens the catalog of the archive at `dir`, and makes it if there is none.
     ///
     /// # Errors
     /// When SQLite refuses, or the format is unknown.
     pub fn create(dir: &Path) -> Result<Catalog, CatalogError> {
-        let path = dir.join("catalog.sqlite");
-        let failed = |source| CatalogError::Sqlite { doing: "made", path: path.clone(), source };
-        let conn = Connection::open(&path).map_err(failed)?;
-        conn.busy_timeout(BUSY_WAIT).map_err(failed)?;
-        conn.execute_batch(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
-        )
-        .map_err(failed)?;
-        conn.execute_batch(TABLES).map_err(failed)?;
-        conn.execute(
-            "INSERT OR IGNORE INTO meta VALUES ('format', ?1)",
-            params![FORMAT.to_string()],
-        )
-        .map_err(failed)?;
-        let catalog = Catalog { conn, dir: dir.to_owned() };
+        let catalog = Catalog::connect(dir, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let failed = catalog.failed("made");
+        catalog
+            .conn
+            .execute_batch(&format!("PRAGMA journal_mode=WAL; {TABLES}"))
+            .map_err(&failed)?;
+        let format = FORMAT.to_string();
+        catalog
+            .conn
+            .execute("INSERT OR IGNORE INTO meta VALUES ('format', ?1)", [format])
+            .map_err(failed)?;
         catalog.check_format()?;
         Ok(catalog)
     }
 
-    /// Opens the catalog of an archive that is there.
+    /// Opens the catalog of an archive that is there, and writes nothing by itself.
     ///
     /// # Errors
     /// When there is none, SQLite refuses, or the format is unknown.
@@ -251,7 +247,20 @@ impl Catalog {
         if !dir.join("catalog.sqlite").is_file() {
             return Err(CatalogError::Missing(dir.to_owned()));
         }
-        Catalog::create(dir)
+        let catalog = Catalog::connect(dir, OpenFlags::empty())?;
+        catalog.check_format()?;
+        Ok(catalog)
+    }
+
+    fn connect(dir: &Path, more: OpenFlags) -> Result<Catalog, CatalogError> {
+        let path = dir.join("catalog.sqlite");
+        let failed = |source| CatalogError::Sqlite { doing: "opened", path: path.clone(), source };
+        // SQLite itself falls back to reading where the file may not be written.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+        let conn = Connection::open_with_flags(&path, flags).map_err(failed)?;
+        conn.busy_timeout(BUSY_WAIT).map_err(failed)?;
+        conn.execute_batch("PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;").map_err(failed)?;
+        Ok(Catalog { conn, dir: dir.to_owned() })
     }
 
     /// The archive's folder.

@@ -197,7 +197,7 @@ async fn a_restart_in_the_middle_sends_the_rest_and_only_the_rest() {
     let first = Server::start(replies);
     let outbox = archive.start(vec![first.sink("")]).0;
     let taken: BTreeSet<String> = (0..5).map(|_| first.next().id()).collect();
-    // The sixth is refused for now: the five before it are under way or settled.
+    // The sixth is told to come again: the five before it are under way or settled.
     drop(first.next());
     outbox.stop(PATIENCE).await;
     let Counts { pending, sent, dead } = archive.counts();

@@ -1,5 +1,6 @@
 //! A back-fill: inputs through the whole pipeline into an archive, then the end.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Seek};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -89,8 +90,9 @@ pub fn ingest<E: From<ArchivistError> + Send>(
             Ok(catalog) => catalog,
             Err(error) => return failed(error.into()),
         };
+        let mut begun = BTreeSet::new();
         for input in &job.inputs {
-            if let Err(error) = feed(job, &catalog, input, &entrance) {
+            if let Err(error) = feed(job, &catalog, input, &entrance, &mut begun) {
                 failed(error);
             }
             job.progress.inputs.fetch_add(1, Ordering::Relaxed);
@@ -122,6 +124,7 @@ fn feed(
     catalog: &Catalog,
     input: &Input,
     entrance: &Entrance,
+    begun: &mut BTreeSet<i64>,
 ) -> Result<(), InputError> {
     let name = input.name();
     let named = Named {
@@ -139,7 +142,7 @@ fn feed(
         }
     };
     let mut stream = open(&Input::File(path.to_owned()))?;
-    let located = match locate(catalog, &named, &mut stream.bytes, job.clock.now()) {
+    let mut located = match locate(catalog, &named, &mut stream.bytes, job.clock.now()) {
         Ok(Some(located)) => located,
         Ok(None) => return Ok(()),
         // A damaged end of a compressed file: what stands before it is still to be kept.
@@ -149,6 +152,17 @@ fn feed(
         },
         Err(error) => return Err(error.into()),
     };
+    // A copy of an input of this run, whose lines are not committed yet, is found to be the same
+    // source. On one chain they would follow each other and neither would be known again.
+    if begun.contains(&located.source) {
+        let known = catalog.sources(&job.cluster, &located.first)?;
+        let unused = known.iter().find(|it| it.boundaries.is_empty() && !begun.contains(&it.id));
+        located.source = match unused {
+            Some(it) => it.id,
+            None => catalog.add_source(&job.cluster, &located.first, &name, job.clock.now())?,
+        };
+    }
+    begun.insert(located.source);
     job.progress.known.fetch_add(located.offset, Ordering::Relaxed);
     Ok(send(job, located, path, &name, entrance)?)
 }

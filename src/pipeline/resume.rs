@@ -36,6 +36,8 @@ pub struct Located {
     pub offset: u64,
     /// The chain over every line before it.
     pub chain: Chain,
+    /// The leaf of its first line, hex.
+    pub first: String,
 }
 
 /// What a stream is called and how it is cut.
@@ -90,7 +92,7 @@ pub fn locate(
         Some(id) => id,
         None => catalog.add_source(named.cluster, &search.first, named.name, now)?,
     };
-    Ok(Some(Located { source, offset: 0, chain: Chain::default() }))
+    Ok(Some(Located { source, offset: 0, chain: Chain::default(), first: search.first }))
 }
 
 struct Search {
@@ -140,7 +142,8 @@ impl Search {
                 let value = self.chain.value();
                 if let Some((source, _)) = kept.iter().find(|(_, digest)| *digest == value) {
                     let chain = self.chain.clone();
-                    self.found = Some(Located { source: *source, offset: end, chain });
+                    let first = self.first.clone();
+                    self.found = Some(Located { source: *source, offset: end, chain, first });
                 }
             }
         }

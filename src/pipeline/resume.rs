@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use crate::archive::catalog::{Catalog, CatalogError, SourceRow};
 use crate::seal::leaf::{Chain, hex, leaf};
-use crate::source::chunk::{self, Chunk, Chunker, Next};
+use crate::source::chunk::{Chunk, Chunker, Next};
 
 /// Why it is not known where a stream goes on.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +134,7 @@ impl Search {
             if self.boundaries.range(start + 1..).next().is_none() {
                 return true;
             }
-            if let Some(line) = chunk::row(piece) {
+            if let Some(line) = chunk.row(piece) {
                 self.chain.push(&leaf(line));
             }
             let end = start + piece.len() as u64;

@@ -1,7 +1,7 @@
 //! A back-fill: inputs through the whole pipeline into an archive, then the end.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Seek};
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,9 +61,11 @@ pub enum InputError {
     /// The catalog refused.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// Standard input could not be put aside.
-    #[error("standard input could not be put aside in {dir}")]
+    /// Standard input or a pipe could not be put aside.
+    #[error("{name} could not be put aside in {dir}")]
     Spool {
+        /// The input's name.
+        name: String,
         /// The archive's folder.
         dir: String,
         /// The operating system's own words.
@@ -135,9 +137,9 @@ fn feed(
     };
     let spooled;
     let path: &Path = match input {
-        Input::File(path) => path,
-        Input::Stdin => {
-            spooled = spool(catalog.dir())?;
+        Input::File(path) if std::fs::metadata(path).is_ok_and(|it| it.is_file()) => path,
+        once => {
+            spooled = spool(catalog.dir(), once)?;
             spooled.path()
         }
     };
@@ -227,7 +229,7 @@ fn send(
     Ok(())
 }
 
-/// A copy of standard input that goes when it is dropped.
+/// A copy of a stream that goes when it is dropped.
 struct Spooled(std::path::PathBuf);
 
 impl Spooled {
@@ -243,12 +245,17 @@ impl Drop for Spooled {
     }
 }
 
-/// Puts standard input aside: to know whether it was kept before, it has to be read twice.
-fn spool(dir: &Path) -> Result<Spooled, InputError> {
-    let failed = |source| InputError::Spool { dir: dir.display().to_string(), source };
+/// Puts a stream aside that can be read once: to know whether it was kept before, it has to be
+/// read twice.
+fn spool(dir: &Path, input: &Input) -> Result<Spooled, InputError> {
+    let failed =
+        |source| InputError::Spool { name: input.name(), dir: dir.display().to_string(), source };
+    let mut stream: Box<dyn Read> = match input {
+        Input::File(path) => Box::new(std::fs::File::open(path).map_err(failed)?),
+        Input::Stdin => Box::new(std::io::stdin().lock()),
+    };
     let spooled = Spooled(dir.join("parts").join("stdin.tmp"));
     let mut file = std::fs::File::create(&spooled.0).map_err(failed)?;
-    std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(failed)?;
-    file.rewind().map_err(failed)?;
+    std::io::copy(&mut stream, &mut file).map_err(failed)?;
     Ok(spooled)
 }

@@ -1,9 +1,10 @@
 //! Is every stored event still what arrived? Re-reads, rebuilds and re-hashes; repairs nothing.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::catalog::{Catalog, CatalogError, SegmentRow, StoredFile};
-use super::ledger::newest_checkpoint;
+use super::ledger::{Entry, Manifest, newest_checkpoint};
 use super::read::lines;
 use super::segment::digest;
 use crate::seal::leaf::{Hash, hex, leaf, unhex};
@@ -39,21 +40,69 @@ pub struct Report {
 /// When the catalog cannot be read. Damage to the evidence is a verdict, not an error.
 pub fn verify(dir: &Path, mut take: impl FnMut(Report)) -> Result<(), CatalogError> {
     let catalog = Catalog::open(dir)?;
+    // Looked up first: what a daemon seals meanwhile has its row before its checkpoint.
+    let signed = newest_size(dir);
+    let snapshot = catalog.conn.unchecked_transaction().map_err(catalog.failed("read"))?;
+    let (segments, entries) = (catalog.segments()?, catalog.ledger()?);
+    drop(snapshot);
     for part in catalog.parts()? {
         let (leaves, _) = catalog.part_proof(&part.id)?;
         let root = hex(&tree::root(leaves.as_chunks::<32>().0.iter().copied()));
         take(file(&part, "part", &root));
     }
-    for segment in catalog.segments()?.into_iter().filter(|it| it.expired.is_none()) {
+    let logged = Logged::of(&entries);
+    for segment in segments.iter().filter(|it| !logged.removed(it)) {
         let mut report = file(&segment.file, "segment", &segment.event_root);
-        if report.state == State::Whole && !manifest_agrees(&segment) {
+        if report.state == State::Whole && !manifest_agrees(segment) {
             report.state =
                 State::Altered("the catalog's row is not what the manifest says".to_owned());
         }
+        if report.state == State::Whole && !logged.sealed.contains(segment.manifest.as_str()) {
+            report.state = State::Altered("the manifest is not the ledger's".to_owned());
+        }
         take(report);
     }
-    take(ledger(dir, &catalog)?);
+    let rows: BTreeSet<&str> = segments.iter().map(|it| it.manifest.as_str()).collect();
+    for text in logged.sealed.difference(&rows) {
+        let id = serde_json::from_str::<Manifest>(text)
+            .map_or_else(|_| hex(&leaf(text.as_bytes())), |it| it.id);
+        take(Report { id, kind: "segment", events: 0, state: State::Missing });
+    }
+    take(ledger(dir, &entries, signed));
     Ok(())
+}
+
+/// What the ledger says was sealed and removed.
+struct Logged<'a> {
+    /// The manifests.
+    sealed: BTreeSet<&'a str>,
+    /// The names of segments.
+    removed: BTreeSet<String>,
+}
+
+impl Logged<'_> {
+    fn of(entries: &[Entry]) -> Logged<'_> {
+        let of_kind = |kind| entries.iter().filter(move |it| it.kind == kind).map(|it| &it.text);
+        let removed = of_kind("expiry").filter_map(|it| {
+            let entry: serde_json::Value = serde_json::from_str(it).ok()?;
+            Some(entry.get("expired")?.as_str()?.to_owned())
+        });
+        Logged {
+            sealed: of_kind("segment").map(String::as_str).collect(),
+            removed: removed.collect(),
+        }
+    }
+
+    /// Whether the segment was removed and the ledger says so. Gone without it, it is missing.
+    fn removed(&self, segment: &SegmentRow) -> bool {
+        segment.expired.is_some() && self.removed.contains(&segment.file.id)
+    }
+}
+
+/// How many entries the newest checkpoint file speaks of.
+fn newest_size(dir: &Path) -> usize {
+    let Ok(files) = std::fs::read_dir(dir.join("ledger").join("checkpoints")) else { return 0 };
+    files.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok()).max().unwrap_or(0)
 }
 
 fn file(file: &StoredFile, kind: &'static str, event_root: &str) -> Report {
@@ -84,33 +133,41 @@ fn events(file: &StoredFile, event_root: &str) -> (u64, State) {
 }
 
 fn manifest_agrees(segment: &SegmentRow) -> bool {
-    let Ok(manifest) = serde_json::from_str::<super::ledger::Manifest>(&segment.manifest) else {
+    let Ok(manifest) = serde_json::from_str::<Manifest>(&segment.manifest) else {
         return false;
     };
+    let file = &segment.file;
     manifest.event_root == segment.event_root
-        && manifest.file_sha256 == segment.file.sha256
-        && manifest.rows == segment.file.rows
+        && manifest.file_sha256 == file.sha256
+        && manifest.id == file.id
+        && manifest.cluster == file.cluster
+        && manifest.date == file.date
+        && (manifest.rows, manifest.bytes_in) == (file.rows, file.bytes_in)
+        && (manifest.seq_first, manifest.seq_last) == (file.seq_first, file.seq_last)
+        && (manifest.time_first, manifest.time_last) == (file.time_first, file.time_last)
         && manifest.retain_until <= segment.retain_until
 }
 
 /// Checks the entries against their leaves and the leaves against the signed checkpoint.
-fn ledger(dir: &Path, catalog: &Catalog) -> Result<Report, CatalogError> {
-    let entries = catalog.ledger()?;
+fn ledger(dir: &Path, entries: &[Entry], signed: usize) -> Report {
     let report = |state| Report { id: "ledger".to_owned(), kind: "ledger", events: 0, state };
+    if signed > entries.len() {
+        return report(State::Altered(format!("{signed} entries were signed")));
+    }
     if entries.is_empty() {
-        return Ok(report(State::Whole));
+        return report(State::Whole);
     }
     for (index, entry) in entries.iter().enumerate() {
         if hex(&leaf(entry.text.as_bytes())) != entry.leaf {
-            return Ok(report(State::Altered(format!("entry {index} is not what its leaf says"))));
+            return report(State::Altered(format!("entry {index} is not what its leaf says")));
         }
     }
     let root = tree::root(entries.iter().filter_map(|it| unhex(&it.leaf)));
-    Ok(report(match newest_checkpoint(dir, entries.len()) {
+    report(match newest_checkpoint(dir, entries.len()) {
         Ok(checkpoint) if checkpoint.root == root && checkpoint.size == entries.len() as u64 => {
             State::Whole
         }
         Ok(_) => State::Altered("the signed checkpoint has another root".to_owned()),
         Err(error) => State::Altered(error.to_string()),
-    }))
+    })
 }

@@ -1,6 +1,7 @@
 //! A back-fill: inputs through the whole pipeline into an archive, then the end.
 
-use std::io::{Read, Seek};
+use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,9 +61,11 @@ pub enum InputError {
     /// The catalog refused.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// Standard input could not be put aside.
-    #[error("standard input could not be put aside in {dir}")]
+    /// Standard input or a pipe could not be put aside.
+    #[error("{name} could not be put aside in {dir}")]
     Spool {
+        /// The input's name.
+        name: String,
         /// The archive's folder.
         dir: String,
         /// The operating system's own words.
@@ -89,8 +92,9 @@ pub fn ingest<E: From<ArchivistError> + Send>(
             Ok(catalog) => catalog,
             Err(error) => return failed(error.into()),
         };
+        let mut begun = BTreeSet::new();
         for input in &job.inputs {
-            if let Err(error) = feed(job, &catalog, input, &entrance) {
+            if let Err(error) = feed(job, &catalog, input, &entrance, &mut begun) {
                 failed(error);
             }
             job.progress.inputs.fetch_add(1, Ordering::Relaxed);
@@ -122,6 +126,7 @@ fn feed(
     catalog: &Catalog,
     input: &Input,
     entrance: &Entrance,
+    begun: &mut BTreeSet<i64>,
 ) -> Result<(), InputError> {
     let name = input.name();
     let named = Named {
@@ -132,14 +137,14 @@ fn feed(
     };
     let spooled;
     let path: &Path = match input {
-        Input::File(path) => path,
-        Input::Stdin => {
-            spooled = spool(catalog.dir())?;
+        Input::File(path) if std::fs::metadata(path).is_ok_and(|it| it.is_file()) => path,
+        once => {
+            spooled = spool(catalog.dir(), once)?;
             spooled.path()
         }
     };
     let mut stream = open(&Input::File(path.to_owned()))?;
-    let located = match locate(catalog, &named, &mut stream.bytes, job.clock.now()) {
+    let mut located = match locate(catalog, &named, &mut stream.bytes, job.clock.now()) {
         Ok(Some(located)) => located,
         Ok(None) => return Ok(()),
         // A damaged end of a compressed file: what stands before it is still to be kept.
@@ -149,6 +154,17 @@ fn feed(
         },
         Err(error) => return Err(error.into()),
     };
+    // A copy of an input of this run, whose lines are not committed yet, is found to be the same
+    // source. On one chain they would follow each other and neither would be known again.
+    if begun.contains(&located.source) {
+        let known = catalog.sources(&job.cluster, &located.first)?;
+        let unused = known.iter().find(|it| it.boundaries.is_empty() && !begun.contains(&it.id));
+        located.source = match unused {
+            Some(it) => it.id,
+            None => catalog.add_source(&job.cluster, &located.first, &name, job.clock.now())?,
+        };
+    }
+    begun.insert(located.source);
     job.progress.known.fetch_add(located.offset, Ordering::Relaxed);
     Ok(send(job, located, path, &name, entrance)?)
 }
@@ -213,7 +229,7 @@ fn send(
     Ok(())
 }
 
-/// A copy of standard input that goes when it is dropped.
+/// A copy of a stream that goes when it is dropped.
 struct Spooled(std::path::PathBuf);
 
 impl Spooled {
@@ -229,12 +245,17 @@ impl Drop for Spooled {
     }
 }
 
-/// Puts standard input aside: to know whether it was kept before, it has to be read twice.
-fn spool(dir: &Path) -> Result<Spooled, InputError> {
-    let failed = |source| InputError::Spool { dir: dir.display().to_string(), source };
+/// Puts a stream aside that can be read once: to know whether it was kept before, it has to be
+/// read twice.
+fn spool(dir: &Path, input: &Input) -> Result<Spooled, InputError> {
+    let failed =
+        |source| InputError::Spool { name: input.name(), dir: dir.display().to_string(), source };
+    let mut stream: Box<dyn Read> = match input {
+        Input::File(path) => Box::new(std::fs::File::open(path).map_err(failed)?),
+        Input::Stdin => Box::new(std::io::stdin().lock()),
+    };
     let spooled = Spooled(dir.join("parts").join("stdin.tmp"));
     let mut file = std::fs::File::create(&spooled.0).map_err(failed)?;
-    std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(failed)?;
-    file.rewind().map_err(failed)?;
+    std::io::copy(&mut stream, &mut file).map_err(failed)?;
     Ok(spooled)
 }

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use crate::archive::catalog::{Catalog, CatalogError, SourceRow};
 use crate::seal::leaf::{Chain, hex, leaf};
-use crate::source::chunk::{self, Chunk, Chunker, Next};
+use crate::source::chunk::{Chunk, Chunker, Next};
 
 /// Why it is not known where a stream goes on.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,8 @@ pub struct Located {
     pub offset: u64,
     /// The chain over every line before it.
     pub chain: Chain,
+    /// The leaf of its first line, hex.
+    pub first: String,
 }
 
 /// What a stream is called and how it is cut.
@@ -90,7 +92,7 @@ pub fn locate(
         Some(id) => id,
         None => catalog.add_source(named.cluster, &search.first, named.name, now)?,
     };
-    Ok(Some(Located { source, offset: 0, chain: Chain::default() }))
+    Ok(Some(Located { source, offset: 0, chain: Chain::default(), first: search.first }))
 }
 
 struct Search {
@@ -132,7 +134,7 @@ impl Search {
             if self.boundaries.range(start + 1..).next().is_none() {
                 return true;
             }
-            if let Some(line) = chunk::row(piece) {
+            if let Some(line) = chunk.row(piece) {
                 self.chain.push(&leaf(line));
             }
             let end = start + piece.len() as u64;
@@ -140,7 +142,8 @@ impl Search {
                 let value = self.chain.value();
                 if let Some((source, _)) = kept.iter().find(|(_, digest)| *digest == value) {
                     let chain = self.chain.clone();
-                    self.found = Some(Located { source: *source, offset: end, chain });
+                    let first = self.first.clone();
+                    self.found = Some(Located { source: *source, offset: end, chain, first });
                 }
             }
         }

@@ -47,14 +47,16 @@ impl Chunk {
     /// The rows the chunk becomes, each with its offset: pieces without their line feeds, blank
     /// ones left out.
     pub fn lines(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        self.pieces().filter_map(|(start, piece)| row(piece).map(|line| (start, line)))
+        self.pieces().filter_map(|(start, piece)| self.row(piece).map(|line| (start, line)))
     }
-}
 
-/// The row a piece becomes: itself without its line feed. Nothing but white space is no row.
-pub fn row(piece: &[u8]) -> Option<&[u8]> {
-    let line = piece.strip_suffix(b"\n").unwrap_or(piece);
-    (!blank(line)).then_some(line)
+    /// The row a piece becomes: itself without its line feed. Nothing but white space is no row,
+    /// unless it is a piece of a line that may hold more.
+    pub fn row<'p>(&self, piece: &'p [u8]) -> Option<&'p [u8]> {
+        let line = piece.strip_suffix(b"\n").unwrap_or(piece);
+        let held = if self.fragment { !line.is_empty() } else { !blank(line) };
+        held.then_some(line)
+    }
 }
 
 /// A line of nothing but white space holds nothing to keep.

@@ -1,5 +1,6 @@
 //! Paths a person names -> the inputs they mean, oldest first.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -24,7 +25,7 @@ pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>, OpenError> {
         let failed = failed(path);
         if fs::metadata(path).map_err(failed)?.is_dir() {
             let mut below = Vec::new();
-            collect(path, &mut below)?;
+            collect(path, &mut BTreeSet::new(), &mut below)?;
             below.sort_by_cached_key(|it| age(it));
             found.extend(below.into_iter().map(Input::File));
         } else {
@@ -39,12 +40,24 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> OpenError {
     move |source| OpenError { name: name.clone(), doing: "found", source }
 }
 
-fn collect(dir: &Path, found: &mut Vec<PathBuf>) -> Result<(), OpenError> {
+/// `seen` are the folders that were searched: a link may lead back to one of them.
+fn collect(
+    dir: &Path,
+    seen: &mut BTreeSet<PathBuf>,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), OpenError> {
+    if !seen.insert(fs::canonicalize(dir).map_err(failed(dir))?) {
+        return Ok(());
+    }
     for entry in fs::read_dir(dir).map_err(failed(dir))? {
         let path = entry.map_err(failed(dir))?.path();
-        let kind = fs::metadata(&path).map_err(failed(&path))?;
+        let kind = match fs::metadata(&path) {
+            // A link that leads nowhere, or a file that was rotated away just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            kind => kind.map_err(failed(&path))?,
+        };
         if kind.is_dir() {
-            collect(&path, found)?;
+            collect(&path, seen, found)?;
         } else if kind.is_file()
             && path.extension().and_then(OsStr::to_str).is_some_and(|it| ENDINGS.contains(&it))
         {

@@ -347,6 +347,20 @@ fn what_is_kept_is_not_kept_twice_under_another_name_or_compressed() {
 }
 
 #[test]
+fn one_log_under_three_names_is_kept_once_by_one_run() {
+    let here = Here::new();
+    let lines = some_lines();
+    let half: Vec<u8> =
+        lines.split_inclusive(|it| *it == b'\n').take(100).flatten().copied().collect();
+    std::fs::create_dir(here.path("logs")).unwrap();
+    here.write("logs/audit-2026-11-23T03-39-13.554.log", half);
+    here.write("logs/audit-2026-11-23T03-39-14.554.log.gz", gzip(&lines));
+    here.write("logs/audit.log", &lines);
+    assert!(here.ingest("logs").contains("kept 300 lines"));
+    assert!(here.ingest("logs").contains("kept 0 lines"));
+}
+
+#[test]
 fn what_is_no_audit_event_is_kept_and_marked() {
     let here = Here::new();
     let mut lines = some_lines();

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS sources (
 );
 CREATE INDEX IF NOT EXISTS sources_by_line ON sources (cluster, first_line);
 CREATE TABLE IF NOT EXISTS positions (
-  source INTEGER NOT NULL REFERENCES sources(id), end INTEGER NOT NULL, digest TEXT NOT NULL,
+  source INTEGER NOT NULL REFERENCES sources(id), end INTEGER NOT NULL, digest TEXT NOT NULL, lasting INTEGER NOT NULL,
   PRIMARY KEY (source, end)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS findings (
@@ -46,10 +46,10 @@ CREATE TABLE IF NOT EXISTS findings (
   time TEXT, created INTEGER NOT NULL, body TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outbox (
-  id TEXT PRIMARY KEY, sink TEXT NOT NULL, finding TEXT NOT NULL REFERENCES findings(id), created INTEGER NOT NULL,
+  place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sink TEXT NOT NULL, finding TEXT NOT NULL REFERENCES findings(id), created INTEGER NOT NULL,
   state TEXT NOT NULL DEFAULT 'pending', attempts INTEGER NOT NULL DEFAULT 0, due INTEGER NOT NULL, error TEXT
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS outbox_due ON outbox (sink, due) WHERE state = 'pending';
+);
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (sink, due, place) WHERE state = 'pending';
 CREATE TABLE IF NOT EXISTS marked (
   cluster TEXT NOT NULL, reason TEXT NOT NULL, lines INTEGER NOT NULL, PRIMARY KEY (cluster, reason)
 ) WITHOUT ROWID;
@@ -162,6 +162,8 @@ pub struct Boundary {
     pub end: u64,
     /// Hex digest of everything before it.
     pub digest: String,
+    /// Whether it is kept for ever: a stream has ended here, or ended in half a line just after.
+    pub lasting: bool,
 }
 
 /// A stream of lines the archive has seen: one file under all its names.
@@ -327,15 +329,24 @@ impl Catalog {
                 insert_part(&tx, part)?;
             }
             for (source, boundary) in &commit.positions {
-                tx.prepare_cached("INSERT OR IGNORE INTO positions VALUES (?1, ?2, ?3)")?
-                    .execute(params![source, signed(boundary.end), boundary.digest])?;
                 tx.prepare_cached(
-                    "DELETE FROM positions WHERE source = ?1 AND end < ?2 AND end / ?3 = ?2 / ?3",
+                    "DELETE FROM positions
+                     WHERE source = ?1 AND end < ?2 AND end / ?3 = ?2 / ?3 AND lasting = 0",
                 )?
                 .execute(params![
                     source,
                     signed(boundary.end),
                     POSITIONS_BYTES_MIN
+                ])?;
+                tx.prepare_cached(
+                    "INSERT INTO positions VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT DO UPDATE SET lasting = max(lasting, excluded.lasting)",
+                )?
+                .execute(params![
+                    source,
+                    signed(boundary.end),
+                    boundary.digest,
+                    boundary.lasting
                 ])?;
             }
             super::outbox::insert(&tx, &commit.findings, commit.now)?;
@@ -362,9 +373,9 @@ impl Catalog {
             let mut ids = self.conn.prepare(
                 "SELECT id FROM sources WHERE cluster = ?1 AND first_line = ?2 ORDER BY id",
             )?;
-            let mut ends = self
-                .conn
-                .prepare("SELECT end, digest FROM positions WHERE source = ?1 ORDER BY end")?;
+            let mut ends = self.conn.prepare(
+                "SELECT end, digest, lasting FROM positions WHERE source = ?1 ORDER BY end",
+            )?;
             let ids: Vec<i64> = ids
                 .query_map([cluster, first_line], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
@@ -372,7 +383,8 @@ impl Catalog {
                 .map(|id| {
                     let boundaries = ends
                         .query_map([id], |row| {
-                            Ok(Boundary { end: unsigned(row.get(0)?), digest: row.get(1)? })
+                            let end = unsigned(row.get(0)?);
+                            Ok(Boundary { end, digest: row.get(1)?, lasting: row.get(2)? })
                         })?
                         .collect::<Result<_, _>>()?;
                     Ok(SourceRow { id, boundaries })

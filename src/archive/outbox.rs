@@ -92,7 +92,7 @@ impl Catalog {
     /// When SQLite refuses.
     pub fn due(&self, sink: &str, now: i64, limit: u32) -> Result<Vec<Pending>, CatalogError> {
         let sql = "SELECT outbox.id, finding, attempts, body FROM outbox JOIN findings ON findings.id = finding
-                   WHERE sink = ?1 AND state = 'pending' AND due <= ?2 ORDER BY due, outbox.id LIMIT ?3";
+                   WHERE sink = ?1 AND state = 'pending' AND due <= ?2 ORDER BY due, place LIMIT ?3";
         let read = || -> Result<Vec<Pending>, rusqlite::Error> {
             self.conn
                 .prepare_cached(sql)?

@@ -225,6 +225,8 @@ fn expire(of: &Of, apply: bool) -> Result<u8> {
     let now = SystemClock.now();
     let plan = |catalog: &Catalog| anyhow::Ok(retain::plan(catalog.segments()?, now));
     let (planned, removed) = if apply {
+        // Opening to write would make an archive where there is none.
+        drop(Catalog::open(&of.archive)?);
         let mut archive = Archive::open(&of.archive)?;
         let planned = plan(&archive.catalog)?;
         let removed = retain::apply(&mut archive, &planned, now)?;

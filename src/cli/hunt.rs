@@ -3,11 +3,11 @@
 use std::io::{BufWriter, IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::ingest::Show;
-use super::shared::{RuleArgs, stop_on_signal};
+use super::shared::{RuleArgs, Usage, stop_on_signal};
 use crate::archive::catalog::Scope;
 use crate::clock::{Clock, SystemClock};
 use crate::pipeline::hunt::{Hunt, hunt};
@@ -51,10 +51,13 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<u8> {
     super::log::start("warn", None);
     let now = SystemClock.now();
-    let at = |text: &Option<String>| text.as_deref().map(|it| time::moment(it, now)).transpose();
+    let at = |flag: &str, text: &Option<String>| {
+        let moment = text.as_deref().map(|it| time::moment(it, now)).transpose();
+        moment.map_err(|error| Usage(format!("{flag}: {error}")))
+    };
     let scope = Scope {
-        since: at(&args.since).context("--since")?,
-        until: at(&args.until).context("--until")?,
+        since: at("--since", &args.since)?,
+        until: at("--until", &args.until)?,
         cluster: args.cluster.clone(),
     };
     let rules = args.rules.load()?;

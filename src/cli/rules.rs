@@ -10,11 +10,22 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::shared::Usage;
 use crate::decode;
 use crate::rules::{self, LoadError, LoadOptions, Loaded, Rule, RuleSet, Scratch};
 
+const EXAMPLES: &str = "\
+Examples:
+  kustos rules check ./my-rules
+  kustos rules list
+  kustos rules show 672b3875-e7a8-4170-bd60-87022a9ee663
+  kustos rules test ./my-rules
+
+check and test exit with 1 when a rule is broken or does not do what its test says.";
+
 /// Check, list, show and test rules.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -100,7 +111,10 @@ fn list(rules: &RuleSet, out: &mut impl Write) -> Result<u8> {
 
 fn show(rules: &RuleSet, id: &str, out: &mut impl Write) -> Result<u8> {
     let Some(rule) = rules.rules().iter().find(|it| it.id == id) else {
-        bail!("there is no rule with the id \"{id}\"");
+        return Err(Usage(format!(
+            "there is no rule with the id \"{id}\": `kustos rules list` has them"
+        ))
+        .into());
     };
     about(rule, out)?;
     let file = rule.file.display().to_string();

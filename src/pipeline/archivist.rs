@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::worker::{Counts, Done};
+use super::lanes::Stream;
+use super::worker::{Counts, Done, Ending};
 use crate::archive::catalog::{Boundary, CatalogError, Commit, FindingRow};
 use crate::archive::keep::{self, Policy, SealError};
 use crate::archive::part::{self, PartError, Placed};
@@ -62,11 +63,56 @@ pub enum Pace {
     Live(Duration),
 }
 
+/// How far a source has been taken.
 struct Kept {
-    name: Arc<str>,
+    stream: Arc<Stream>,
     chain: Chain,
     end: u64,
     moved: bool,
+    /// Whether the stream has ended there.
+    ended: bool,
+    /// Positions that are kept beside the newest: before half lines, where one that became whole
+    /// is read from, and where a stream was opened anew.
+    before: Vec<Boundary>,
+}
+
+impl Kept {
+    fn new(stream: &Arc<Stream>) -> Kept {
+        Kept {
+            stream: Arc::clone(stream),
+            chain: stream.chain.clone(),
+            end: stream.start,
+            moved: false,
+            ended: false,
+            before: Vec::new(),
+        }
+    }
+
+    fn here(&self) -> Boundary {
+        Boundary { end: self.end, digest: self.chain.value(), lasting: self.ended }
+    }
+
+    fn take(&mut self, done: &Done) {
+        if !Arc::ptr_eq(&self.stream, &done.stream) {
+            // It was opened anew, maybe before a half line that has become whole: its own chain
+            // counts from here on.
+            let mut before = std::mem::take(&mut self.before);
+            before.extend(self.moved.then(|| self.here()));
+            *self = Kept { before, ..Kept::new(&done.stream) };
+        }
+        if done.ending == Ending::HalfLine && self.end > 0 {
+            self.before.push(Boundary { lasting: true, ..self.here() });
+        }
+        done.leaves.iter().for_each(|it| self.chain.push(it));
+        self.end = done.end;
+        self.moved = true;
+        self.ended = done.ending == Ending::Stream;
+    }
+
+    /// What is to be recorded, oldest first.
+    fn boundaries(&self) -> impl Iterator<Item = Boundary> {
+        self.before.iter().cloned().chain(self.moved.then(|| self.here()))
+    }
 }
 
 /// Owns the archive and turns finished chunks into commits.
@@ -139,21 +185,15 @@ impl Archivist {
         let first = self.next_seq;
         self.next_seq += i64::try_from(done.counts.rows).unwrap_or(i64::MAX);
         self.rows += done.counts.rows;
+        let kept =
+            self.sources.entry(done.stream.source).or_insert_with(|| Kept::new(&done.stream));
+        kept.take(&done);
+        add(self.counts.entry(Arc::clone(&done.stream.cluster)).or_default(), &done.counts);
+        self.record(&done.findings)?;
         for batch in done.batches {
             let key = (Arc::clone(&batch.cluster), batch.date.clone());
             self.open.entry(key).or_default().push(Placed { batch, first });
         }
-        let kept = self.sources.entry(done.stream.source).or_insert_with(|| Kept {
-            name: Arc::clone(&done.stream.name),
-            chain: done.stream.chain.clone(),
-            end: 0,
-            moved: false,
-        });
-        done.leaves.iter().for_each(|it| kept.chain.push(it));
-        kept.end = done.end;
-        kept.moved = true;
-        add(self.counts.entry(Arc::clone(&done.stream.cluster)).or_default(), &done.counts);
-        self.record(&done.findings)?;
         Ok(committed)
     }
 
@@ -206,15 +246,14 @@ impl Archivist {
         let mut commit = Commit { next_seq: self.next_seq, now, ..Commit::default() };
         let moved = || self.sources.iter().filter(|(_, it)| it.moved);
         let read: Vec<serde_json::Value> = moved()
-            .map(|(id, it)| serde_json::json!({"source": id, "name": *it.name, "end": it.end}))
+            .map(|(id, it)| serde_json::json!({"source": id, "name": *it.stream.name, "end": it.end}))
             .collect();
         let read = serde_json::Value::from(read).to_string();
         for placed in self.open.values() {
             commit.parts.push(part::write(&self.archive.dir, placed, read.clone(), now)?);
         }
-        commit.positions = moved()
-            .map(|(id, it)| (*id, Boundary { end: it.end, digest: it.chain.value() }))
-            .collect();
+        commit.positions =
+            moved().flat_map(|(id, it)| it.boundaries().map(move |at| (*id, at))).collect();
         commit.findings.clone_from(&self.findings);
         for (cluster, counts) in &self.counts {
             commit.marked.extend(
@@ -237,7 +276,10 @@ impl Archivist {
         self.open.clear();
         self.rows = 0;
         self.since = None;
-        self.sources.values_mut().for_each(|it| it.moved = false);
+        self.sources.values_mut().for_each(|it| {
+            it.moved = false;
+            it.before.clear();
+        });
         committed.segments = keep::seal_due(&mut self.archive, &self.policy, now, false)?;
         Ok(committed)
     }

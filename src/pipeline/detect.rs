@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::feed::pump;
 use super::lanes::{self, Entrance, Received, Stream, Width};
 use super::stop::Stop;
 use super::worker::{Counts, Worker};
@@ -10,11 +11,11 @@ use crate::clock::Clock;
 use crate::detect::Finding;
 use crate::rules::RuleSet;
 use crate::seal::leaf::Chain;
-use crate::source::chunk::{Chunker, Next};
+use crate::source::chunk::Chunker;
 use crate::source::open::{Input, OpenError, open};
 
-/// How long the exit waits before it looks whether it was asked to stop.
-pub(super) const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the exit waits before it looks whether it was asked for something else.
+pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What is to be detected in.
 pub struct Job {
@@ -76,29 +77,10 @@ fn feed(job: &Job, input: &Input, entrance: &Entrance) -> Result<(), OpenError> 
         source: 0,
         cluster,
         name: name.as_str().into(),
+        start: 0,
         chain: Chain::default(),
     });
     let mut chunker = Chunker::at(0, job.line_bytes_max);
-    while !job.stop.asked() {
-        // What was read before an error is judged all the same.
-        let next = chunker.next(&mut stream.bytes);
-        let (chunk, error) = match next {
-            Ok(Next::Chunk(chunk)) => (Some(chunk), None),
-            Ok(Next::Pending) => (chunker.finish(), None),
-            Err(error) => (chunker.finish(), Some(error)),
-        };
-        let more = chunk.is_some();
-        if let Some(chunk) = chunk
-            && !entrance.put(&of, chunk)
-        {
-            return Ok(());
-        }
-        if let Some(error) = error {
-            return Err(failed(error));
-        }
-        if !more {
-            return Ok(());
-        }
-    }
-    Ok(())
+    let mut put = |chunk| entrance.put(&of, chunk);
+    pump(&mut stream.bytes, &mut chunker, &job.stop, &mut put).map_err(failed)
 }

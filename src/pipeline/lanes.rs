@@ -22,7 +22,9 @@ pub struct Stream {
     pub cluster: Arc<str>,
     /// The name a person knows it by.
     pub name: Arc<str>,
-    /// The chain over every line before the first chunk that is sent.
+    /// Offset of the first byte that is sent.
+    pub start: u64,
+    /// The chain over every line before it.
     pub chain: Chain,
 }
 
@@ -49,6 +51,11 @@ impl Entrance {
         let index = self.next.fetch_add(1, Ordering::SeqCst);
         self.jobs.send(Job { index, stream: Arc::clone(stream), chunk }).is_ok()
     }
+
+    /// Says that a stream has ended at that offset. False as for [`Entrance::put`].
+    pub fn end(&self, stream: &Arc<Stream>, offset: u64) -> bool {
+        self.put(stream, Chunk { start: offset, bytes: Vec::new(), fragment: false })
+    }
 }
 
 /// What the exit gave.
@@ -68,9 +75,15 @@ pub struct Exit<D> {
     done: Receiver<(u64, D)>,
     early: BTreeMap<u64, D>,
     next: u64,
+    put: Arc<AtomicU64>,
 }
 
 impl<D> Exit<D> {
+    /// Whether everything that was put in so far has come out.
+    pub fn drained(&self) -> bool {
+        self.next == self.put.load(Ordering::SeqCst)
+    }
+
     /// The next one; waits no longer than that.
     pub fn next(&mut self, patience: Duration) -> Received<D> {
         loop {
@@ -125,7 +138,8 @@ where
     let (finished, done) = sync_channel::<(u64, D)>(width.lane_chunks_max);
     let waiting = Arc::new(Mutex::new(waiting));
     std::thread::scope(|scope| {
-        let entrance = Entrance { jobs, next: Arc::default() };
+        let put = Arc::<AtomicU64>::default();
+        let entrance = Entrance { jobs, next: Arc::clone(&put) };
         scope.spawn(guarded("sources", move || enter(entrance)));
         for index in 0..width.workers.max(1) {
             let (waiting, finished, mut work) = (Arc::clone(&waiting), finished.clone(), make());
@@ -139,7 +153,7 @@ where
             }));
         }
         drop((finished, waiting));
-        let mut exit = Exit { done, early: BTreeMap::new(), next: 0 };
+        let mut exit = Exit { done, early: BTreeMap::new(), next: 0, put };
         leave(&mut exit)
     })
 }
@@ -158,6 +172,7 @@ mod tests {
             source: 0,
             cluster: "c".into(),
             name: "n".into(),
+            start: 0,
             chain: Chain::default(),
         });
         let enter = |entrance: Entrance| {
@@ -187,6 +202,7 @@ mod tests {
             source: 0,
             cluster: "c".into(),
             name: "n".into(),
+            start: 0,
             chain: Chain::default(),
         });
         let enter = |entrance: Entrance| {

@@ -6,6 +6,7 @@
 pub mod archivist;
 pub mod daemon;
 pub mod detect;
+mod feed;
 pub mod hunt;
 pub mod ingest;
 pub mod lanes;

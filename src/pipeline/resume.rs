@@ -166,7 +166,7 @@ mod tests {
         text.split(|it| *it == b'\n')
             .filter(|it| !it.is_empty())
             .for_each(|it| chain.push(&leaf(it)));
-        let boundary = Boundary { end: text.len() as u64, digest: chain.value() };
+        let boundary = Boundary { end: text.len() as u64, digest: chain.value(), lasting: false };
         catalog
             .commit(&Commit { positions: vec![(source, boundary)], ..Commit::default() })
             .unwrap();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::lanes::{Entrance, Stream};
-use super::resume::{Named, ResumeError, locate};
+use super::resume::{Located, Named, ResumeError, locate};
 use super::stop::Stop;
 use crate::archive::catalog::Catalog;
 use crate::clock::Clock;
@@ -90,11 +90,15 @@ impl Follower<'_> {
                 *stream = self.place(tail)?;
                 return Ok(if stream.is_some() { Advance::Went } else { Advance::Waits });
             }
-            Step::Chunk(chunk) => (stream.clone(), Some(chunk)),
-            Step::Ended(rest) => (stream.take(), rest),
+            Step::Chunk(chunk) => (stream.clone(), chunk),
+            Step::Ended(end) => {
+                let of = stream.take();
+                let open = of.is_none_or(|of| self.entrance.end(&of, end));
+                return Ok(if open { Advance::Went } else { Advance::Closed });
+            }
         };
-        let (Some(of), Some(chunk)) = (of, chunk) else { return Ok(Advance::Went) };
-        Ok(if self.entrance.put(&of, chunk) { Advance::Went } else { Advance::Closed })
+        let open = of.is_none_or(|of| self.entrance.put(&of, chunk));
+        Ok(if open { Advance::Went } else { Advance::Closed })
     }
 
     /// Finds where the open file goes on. `None`: it has no whole line yet.
@@ -114,7 +118,8 @@ impl Follower<'_> {
         };
         tail.place(located.offset).map_err(|it| self.failed(it))?;
         let (cluster, name) = (Arc::clone(&source.cluster), Arc::clone(&source.name));
-        Ok(Some(Arc::new(Stream { source: located.source, cluster, name, chain: located.chain })))
+        let Located { source, offset: start, chain, .. } = located;
+        Ok(Some(Arc::new(Stream { source, cluster, name, start, chain })))
     }
 
     fn failed(&self, error: std::io::Error) -> ResumeError {

@@ -12,6 +12,7 @@ use crate::detect::{Finding, Origin, scan};
 use crate::event::{self, Event, Field, Flaw};
 use crate::rules::{RuleSet, Scratch};
 use crate::seal::leaf::{Hash, leaf};
+use crate::source::Chunk;
 
 /// What became of a chunk.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Done {
     pub stream: Arc<Stream>,
     /// Offset in the stream after its last byte.
     pub end: u64,
+    /// How the chunk ends.
+    pub ending: Ending,
     /// The leaf of every row, in their order; empty where nothing is stored.
     pub leaves: Vec<Hash>,
     /// The rows, one batch for each date; empty where nothing is stored.
@@ -49,6 +52,27 @@ impl Done {
             stream: Arc::clone(&self.stream),
             counts: self.counts.clone(),
             findings: self.findings.iter().map(of).collect(),
+        }
+    }
+}
+
+/// How a chunk ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With a whole line.
+    Line,
+    /// With half a line, which may become a whole one.
+    HalfLine,
+    /// It is empty: the stream has ended.
+    Stream,
+}
+
+impl Ending {
+    fn of(chunk: &Chunk) -> Ending {
+        match chunk.bytes.last() {
+            None => Ending::Stream,
+            Some(b'\n') => Ending::Line,
+            Some(_) => Ending::HalfLine,
         }
     }
 }
@@ -109,6 +133,7 @@ impl Worker {
         Done {
             stream: Arc::clone(&job.stream),
             end: chunk.end(),
+            ending: Ending::of(chunk),
             leaves,
             batches,
             findings,

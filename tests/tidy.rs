@@ -182,6 +182,16 @@ fn every_link_between_documents_leads_somewhere() {
             }
         }
     }
+    // Comments and help texts name documents as well.
+    for (name, text) in files(&["rs"]) {
+        for named in text.split("docs/").skip(1) {
+            let path = |it: char| !(it.is_ascii_alphanumeric() || "/-_.".contains(it));
+            let target = named.split(path).next().unwrap().trim_end_matches('.');
+            if target.ends_with(".md") && !Path::new("docs").join(target).exists() {
+                broken.push(format!("{name}: docs/{target}"));
+            }
+        }
+    }
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 

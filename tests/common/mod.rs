@@ -1,6 +1,10 @@
 //! The real binary, genuine logs, and an archive read back: what several test binaries share.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot run its program should stop")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot run its program should stop, and what is left out is said"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -28,4 +28,4 @@ check: ## format, lints with and without the optional features, licences and adv
 
 bench: ## every benchmark, optimised
 	@.ci/setup build
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench '*'

@@ -4,35 +4,27 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
+mod common;
+
+use common::Ran;
+
 /// The genuine log of the tests.
 fn sample() -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/audit-sample.log"))
-        .unwrap()
+    std::fs::read(common::sample()).unwrap()
 }
 
-/// Its first lines: enough for a dozen findings.
+/// Its first lines.
+fn first_lines(count: usize) -> Vec<u8> {
+    sample().split_inclusive(|it| *it == b'\n').take(count).flatten().copied().collect()
+}
+
+/// Enough of it for a dozen findings.
 fn some_lines() -> Vec<u8> {
-    sample().split_inclusive(|it| *it == b'\n').take(300).flatten().copied().collect()
-}
-
-/// What a run of the binary came to.
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    /// Standard output, an object a line.
-    fn objects(&self) -> Vec<Value> {
-        self.out.lines().map(|it| serde_json::from_str(it).unwrap()).collect()
-    }
+    first_lines(300)
 }
 
 /// An empty folder to run the binary in.
@@ -51,44 +43,26 @@ impl Here {
         kustos::durable::write(&self.path(name), bytes.as_ref()).unwrap();
     }
 
-    fn run<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Ran {
+    #[track_caller]
+    fn run(&self, arguments: &[&str]) -> Ran {
         self.run_with(arguments, b"")
     }
 
-    fn run_with<S: AsRef<OsStr>>(&self, arguments: &[S], input: &[u8]) -> Ran {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kustos"))
-            .args(arguments)
-            .current_dir(self.0.path())
-            .env_remove("KUSTOS_CONFIG")
-            .env_remove("KUSTOS_LOG")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        let input = input.to_vec();
-        let feeder = std::thread::Builder::new();
-        // A command that does not read its input ends before it is written: that is no failure.
-        let feeder = feeder.spawn(move || drop(stdin.write_all(&input))).unwrap();
-        let output = child.wait_with_output().unwrap();
-        feeder.join().unwrap();
-        Ran {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+    #[track_caller]
+    fn run_with(&self, arguments: &[&str], input: &[u8]) -> Ran {
+        let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+        common::kustos_in(self.0.path(), &arguments, input)
     }
 
     /// Keeps a file in the archive `a`; gives what the last line on standard error says was kept.
     fn ingest(&self, file: &str) -> String {
         let ran = self.run(&["ingest", "--archive", "a", "--cluster", "c", "-o", "none", file]);
-        assert_eq!(ran.code, 0, "{}", ran.err);
-        ran.err
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.stderr
     }
 
     fn status(&self) -> Value {
-        self.run(&["archive", "status", "--archive", "a"]).objects().remove(0)
+        self.run(&["archive", "status", "--archive", "a"]).rows().remove(0)
     }
 }
 
@@ -113,11 +87,11 @@ fn commands(help: &str) -> Vec<String> {
 fn the_help_of_every_command_shows_examples_of_it() {
     let here = Here::new();
     let help = here.run(&["--help"]);
-    assert!(help.out.contains("Exit codes: 0 done"), "{}", help.out);
+    assert!(help.stdout.contains("Exit codes: 0 done"), "{}", help.stdout);
     let mut lacking = Vec::new();
-    for command in commands(&help.out) {
+    for command in commands(&help.stdout) {
         let help = here.run(&[command.as_str(), "--help"]);
-        let examples = help.out.split("Examples:\n").nth(1).unwrap_or_default();
+        let examples = help.stdout.split("Examples:\n").nth(1).unwrap_or_default();
         if help.code != 0 || !examples.contains(&format!("kustos {command}")) {
             lacking.push(command);
         }
@@ -135,18 +109,18 @@ fn a_broken_rule_is_named_with_its_file_line_and_reason() {
         [&["detect", "log"][..], &["ingest", "--archive", "a", "log"], &["hunt", "--archive", "a"]]
     {
         let ran = here.run(&[command, &["--rules", "bad.yml", "--rules", "good.yml"]].concat());
-        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{command:?}");
-        assert!(ran.err.contains("bad.yml"), "{}", ran.err);
-        assert!(ran.err.contains("line 4: unknown modifier 're2'"), "{}", ran.err);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{command:?}");
+        assert!(ran.stderr.contains("bad.yml"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("line 4: unknown modifier 're2'"), "{}", ran.stderr);
     }
     assert!(!here.path("a").exists(), "a refused run makes no archive");
     let ran =
         here.run(&["detect", "--rules", "bad.yml", "--rules", "good.yml", "--lenient", "log"]);
     assert_eq!(ran.code, 0);
-    assert!(ran.err.contains("bad.yml") && !ran.out.is_empty(), "{}", ran.err);
+    assert!(ran.stderr.contains("bad.yml") && !ran.stdout.is_empty(), "{}", ran.stderr);
     let ran = here.run(&["rules", "check", "bad.yml"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.out.contains("line 4: unknown modifier 're2'"), "{}", ran.out);
+    assert!(ran.stdout.contains("line 4: unknown modifier 're2'"), "{}", ran.stdout);
 }
 
 #[test]
@@ -157,7 +131,7 @@ fn a_wrong_configuration_is_refused_with_its_place() {
         let ran = here.run(&[command, &["--config", "k.yaml"]].concat());
         assert_eq!(ran.code, 2, "{command:?}");
         let want = "k.yaml, line 2: unknown key \"suorces\"; did you mean \"sources\"?";
-        assert!(ran.err.contains(want), "{command:?}: {}", ran.err);
+        assert!(ran.stderr.contains(want), "{command:?}: {}", ran.stderr);
     }
     assert_eq!(here.run(&["run", "--config", "none.yaml"]).code, 2);
 }
@@ -184,9 +158,9 @@ fn wrong_usage_is_code_2() {
     }
     for line in lines {
         let ran = here.run(&line);
-        assert!(ran.out.is_empty() && !ran.err.is_empty(), "{line:?}: {ran:?}");
+        assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{line:?}: {ran:?}");
         if ran.code != 2 {
-            wrong.push(format!("{line:?} gave {}: {}", ran.code, ran.err.trim_end()));
+            wrong.push(format!("{line:?} gave {}: {}", ran.code, ran.stderr.trim_end()));
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
@@ -209,7 +183,7 @@ fn without_an_archive_the_code_is_4_and_none_is_made() {
     for line in lines {
         let ran = here.run(&[line.as_slice(), &["--archive", "none"]].concat());
         assert_eq!(ran.code, 4, "{line:?}: {ran:?}");
-        assert!(ran.err.contains("none is no archive"), "{line:?}: {}", ran.err);
+        assert!(ran.stderr.contains("none is no archive"), "{line:?}: {}", ran.stderr);
         assert!(!here.path("none").exists(), "{line:?} made an archive");
     }
 }
@@ -220,11 +194,11 @@ fn of_a_compressed_file_that_was_cut_short_the_readable_lines_count() {
     let whole = gzip(&some_lines());
     here.write("cut.log.gz", whole.get(..whole.len() / 2).unwrap());
     let ran = here.run(&["ingest", "--archive", "a", "cut.log.gz"]);
-    assert_eq!(ran.code, 3, "{}", ran.err);
-    assert!(ran.err.contains("cut.log.gz could not be read to its end"), "{}", ran.err);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stderr.contains("cut.log.gz could not be read to its end"), "{}", ran.stderr);
     let kept = here.status()["events"].as_u64().unwrap();
     assert!((20..300).contains(&kept), "{kept}");
-    assert!(!ran.out.is_empty());
+    assert!(!ran.stdout.is_empty());
     assert_eq!(here.run(&["archive", "verify", "--archive", "a"]).code, 0);
 
     let detected = here.run(&["detect", "cut.log.gz"]);
@@ -247,7 +221,7 @@ fn of_a_file_that_ended_in_half_a_line_only_the_rest_is_added() {
 }
 
 fn ids(ran: &Ran) -> BTreeSet<String> {
-    ran.objects().iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect()
+    ran.rows().iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -264,7 +238,7 @@ fn a_finding_has_the_fields_that_are_promised() {
     let here = Here::new();
     here.write("log", sample());
     let ran = here.run(&["detect", "--cluster", "prod-eu", "log"]);
-    let findings = ran.objects();
+    let findings = ran.rows();
     assert!(findings.len() > 100, "{}", findings.len());
     for finding in &findings {
         let text = |place: &str| {
@@ -302,8 +276,8 @@ fn the_same_lines_give_the_same_findings_whatever_they_come_in() {
     kustos::durable::create_dir_all(&here.path("dir/below")).unwrap();
     here.write("dir/below/audit.json", &lines);
     let findings = |ran: Ran| {
-        assert_eq!(ran.code, 0, "{}", ran.err);
-        let mut found = ran.objects();
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let mut found = ran.rows();
         found.iter_mut().for_each(|it| it["source"]["name"] = Value::Null);
         found
     };
@@ -331,19 +305,17 @@ fn what_is_kept_is_not_kept_twice_under_another_name_or_compressed() {
         assert!(here.ingest(name).contains("kept 0 lines"), "{name}");
     }
     let ran = here.run_with(&["ingest", "--archive", "a", "--cluster", "c", "-"], &lines);
-    assert!(ran.err.contains("kept 0 lines"), "{}", ran.err);
-    assert_eq!(ran.out, "", "what was printed once is not printed again");
+    assert!(ran.stderr.contains("kept 0 lines"), "{}", ran.stderr);
+    assert_eq!(ran.stdout, "", "what was printed once is not printed again");
 
     // A file that grew is kept from where it was left.
-    let grown: Vec<u8> =
-        sample().split_inclusive(|it| *it == b'\n').take(310).flatten().copied().collect();
-    here.write("audit.log", grown);
+    here.write("audit.log", first_lines(310));
     assert!(here.ingest("audit.log").contains("kept 10 lines"));
     assert_eq!(here.status()["events"], 310);
 
     // The cluster is part of an event's identity: another one's log is another log.
     let ran = here.run(&["ingest", "--archive", "a", "--cluster", "d", "-o", "none", "rotated.gz"]);
-    assert!(ran.err.contains("kept 300 lines"), "{}", ran.err);
+    assert!(ran.stderr.contains("kept 300 lines"), "{}", ran.stderr);
 }
 
 #[test]
@@ -386,9 +358,9 @@ fn the_archive_says_what_it_holds_and_whether_it_is_whole() {
 
     let verified = here.run(&["archive", "verify", "--archive", "a"]);
     assert_eq!(verified.code, 0);
-    assert!(verified.objects().iter().all(|it| it["state"] == "whole"), "{}", verified.out);
+    assert!(verified.rows().iter().all(|it| it["state"] == "whole"), "{}", verified.stdout);
 
-    let listed = here.run(&["archive", "list", "--archive", "a"]).objects();
+    let listed = here.run(&["archive", "list", "--archive", "a"]).rows();
     let id = listed.first().unwrap()["id"].as_str().unwrap();
     let file = here.path(&format!("a/segments/cluster=c/date=2026-11-23/{id}.parquet"));
     let mut bytes = std::fs::read(&file).unwrap();
@@ -398,11 +370,11 @@ fn the_archive_says_what_it_holds_and_whether_it_is_whole() {
     kustos::durable::write(&file, &bytes).unwrap();
     let altered = here.run(&["archive", "verify", "--archive", "a"]);
     assert_eq!(altered.code, 1);
-    assert_eq!(altered.objects().first().unwrap()["state"], "altered");
+    assert_eq!(altered.rows().first().unwrap()["state"], "altered");
     kustos::durable::remove(&file).unwrap();
     let missing = here.run(&["archive", "verify", "--archive", "a"]);
     assert_eq!(missing.code, 1);
-    assert_eq!(missing.objects().first().unwrap()["state"], "missing");
+    assert_eq!(missing.rows().first().unwrap()["state"], "missing");
 }
 
 #[test]
@@ -412,8 +384,8 @@ fn a_young_segment_is_planned_to_be_kept_and_is_kept() {
     here.ingest("log");
     for line in [vec!["archive", "expire"], vec!["archive", "expire", "--apply"]] {
         let ran = here.run(&[line.as_slice(), &["--archive", "a"]].concat());
-        assert_eq!(ran.code, 0, "{}", ran.err);
-        let plan = ran.objects();
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let plan = ran.rows();
         assert_eq!(plan.len(), 1);
         assert_eq!(plan.first().unwrap()["verdict"], "keep");
         let until = plan.first().unwrap()["at"].as_str().unwrap();
@@ -429,16 +401,16 @@ fn a_hunt_finds_what_the_stream_found_under_the_same_ids() {
     let found = here.run(&["detect", "--cluster", "c", "log"]);
     here.ingest("log");
     let hunted = here.run(&["hunt", "--archive", "a"]);
-    assert_eq!(hunted.code, 0, "{}", hunted.err);
+    assert_eq!(hunted.code, 0, "{}", hunted.stderr);
     assert_eq!(ids(&hunted), ids(&found));
-    assert_eq!(hunted.objects().len(), found.objects().len());
+    assert_eq!(hunted.rows().len(), found.rows().len());
     let ran = here.run(&["hunt", "--archive", "a", "--cluster", "other"]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, ""));
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, ""));
     let until = here.run(&["hunt", "--archive", "a", "--until", "2026-11-23T03:39:00Z"]);
     let since = here.run(&["hunt", "--archive", "a", "--since", "2026-11-23T03:39:00Z"]);
     let (until, since) = (ids(&until), ids(&since));
     assert!(!until.is_empty() && !since.is_empty() && until.is_disjoint(&since));
-    assert_eq!(until.len() + since.len(), found.objects().len());
+    assert_eq!(until.len() + since.len(), found.rows().len());
 }
 
 #[test]
@@ -446,7 +418,7 @@ fn findings_come_in_the_order_of_their_events() {
     let here = Here::new();
     here.write("log", some_lines());
     let order = |ran: Ran| {
-        let ids = ran.objects();
+        let ids = ran.rows();
         ids.iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     let detected = order(here.run(&["detect", "--cluster", "c", "log"]));
@@ -465,7 +437,7 @@ fn search_and_query_agree_with_the_lines() {
     let text = String::from_utf8(sample()).unwrap();
     let lines: BTreeSet<&str> = text.lines().collect();
     let rows = |ran: Ran| {
-        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
         ran
     };
     let search = |search: &str| {
@@ -473,11 +445,11 @@ fn search_and_query_agree_with_the_lines() {
     };
     let query = |sql: &str| {
         let ran = rows(here.run(&["query", "--archive", "a", sql]));
-        ran.objects().first().unwrap()["n"].as_u64().unwrap()
+        ran.rows().first().unwrap()["n"].as_u64().unwrap()
     };
     assert_eq!(query("SELECT count(*) AS n FROM events"), lines.len() as u64);
     // Every stored line comes back byte for byte.
-    assert_eq!(search("").out.lines().collect::<BTreeSet<_>>(), lines);
+    assert_eq!(search("").stdout.lines().collect::<BTreeSet<_>>(), lines);
 
     let parsed: Vec<(Value, &str)> =
         lines.iter().map(|it| (serde_json::from_str(it).unwrap(), *it)).collect();
@@ -488,17 +460,17 @@ fn search_and_query_agree_with_the_lines() {
     let want: BTreeSet<&str> =
         parsed.iter().filter(|(it, _)| reads(it)).map(|(_, line)| *line).collect();
     assert!(want.len() > 10);
-    let found = search("resource:secrets verb:(get,list)").out;
+    let found = search("resource:secrets verb:(get,list)").stdout;
     assert_eq!(found.lines().collect::<BTreeSet<_>>(), want);
     let sql =
         "SELECT count(*) AS n FROM events WHERE resource = 'secrets' AND verb IN ('get','list')";
     assert_eq!(query(sql), want.len() as u64);
 
     let refused = parsed.iter().filter(|(it, _)| it["responseStatus"]["code"] == 403).count();
-    assert_eq!(search("code:403").out.lines().count(), refused);
+    assert_eq!(search("code:403").stdout.lines().count(), refused);
     assert_eq!(query("SELECT count(*) AS n FROM events WHERE code = 403"), refused as u64);
 
-    let found = here.run(&["detect", "--cluster", "c", "log"]).objects().len();
+    let found = here.run(&["detect", "--cluster", "c", "log"]).rows().len();
     assert_eq!(query("SELECT count(*) AS n FROM alerts"), found as u64);
     assert_eq!(query("SELECT sum(rows) AS n FROM segments"), lines.len() as u64);
 }

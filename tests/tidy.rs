@@ -68,11 +68,13 @@ fn nothing_says_that_it_is_unfinished() {
 
 /// Whether the word stands in the line by itself: not as a piece of a longer one.
 fn contains_word(line: &str, word: &str) -> bool {
-    let letter = |it: Option<char>| it.is_some_and(char::is_alphanumeric);
-    line.match_indices(word).any(|(at, _)| {
+    let begins_one = |text: &str| text.starts_with(char::is_alphanumeric);
+    let ends_one = |text: &str| text.ends_with(char::is_alphanumeric);
+    let mut found = line.match_indices(word);
+    found.any(|(at, _)| {
         let (before, after) = (line.get(..at).unwrap(), line.get(at + word.len()..).unwrap());
-        let whole = word.ends_with(char::is_alphanumeric);
-        !letter(before.chars().next_back()) && !(whole && letter(after.chars().next()))
+        let longer = ends_one(word) && begins_one(after);
+        !ends_one(before) && !longer
     })
 }
 
@@ -179,6 +181,16 @@ fn every_link_between_documents_leads_somewhere() {
             let path = Path::new(&name).parent().unwrap().join(target);
             if !target.is_empty() && !target.contains("://") && !path.exists() {
                 broken.push(format!("{name}: {target}"));
+            }
+        }
+    }
+    // Comments and help texts name documents as well.
+    for (name, text) in files(&["rs"]) {
+        for named in text.split("docs/").skip(1) {
+            let path = |it: char| !(it.is_ascii_alphanumeric() || "/-_.".contains(it));
+            let target = named.split(path).next().unwrap().trim_end_matches('.');
+            if target.ends_with(".md") && !Path::new("docs").join(target).exists() {
+                broken.push(format!("{name}: docs/{target}"));
             }
         }
     }

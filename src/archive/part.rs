@@ -25,7 +25,7 @@ pub const ROWS_MAX: usize = 131_072;
 /// Bytes of lines in a part. Arrow's offsets are 31 bits wide, and a part is held in memory.
 pub const BYTES_MAX: u64 = 512 << 20;
 
-/// The compression level of every column. `docs/performance.md` has the evidence.
+/// The compression level of every column. docs/decisions/003-skeleton-and-columns.md has the evidence.
 const ZSTD_LEVEL: i32 = 3;
 
 /// Why a part was not written.

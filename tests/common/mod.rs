@@ -1,6 +1,10 @@
 //! The real binary, genuine logs, and an archive read back: what several test binaries share.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot run its program should stop")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot run its program should stop, and what is left out is said"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -80,8 +84,17 @@ pub fn kustos(arguments: &[&OsStr]) -> Ran {
 /// Runs the program. A panic, a signal or a hang stops the test.
 #[track_caller]
 pub fn kustos_with(arguments: &[&OsStr], input: &[u8]) -> Ran {
+    kustos_in(Path::new("."), arguments, input)
+}
+
+/// Runs the program in a folder, with none of the settings that the environment may hold.
+#[track_caller]
+pub fn kustos_in(dir: &Path, arguments: &[&OsStr], input: &[u8]) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_kustos"))
         .args(arguments)
+        .current_dir(dir)
+        .env_remove("KUSTOS_CONFIG")
+        .env_remove("KUSTOS_LOG")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,10 +1,7 @@
 //! The real binary, genuine logs, and an archive read back: what several test binaries share.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot run its program should stop, and what is left out is said"
-)]
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::print_stdout, reason = "what was measured and what was skipped")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot run its program should stop")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -23,7 +20,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// How often each line occurs, by its hash.
-pub type Lines = BTreeMap<[u8; 32], usize>;
+pub(crate) type Lines = BTreeMap<[u8; 32], usize>;
 
 /// How long a run may take before it counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -31,12 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// The folder of genuine logs, which is too large to be here; `None`, said aloud: it is not there.
-pub fn corpus() -> Option<PathBuf> {
+pub(crate) fn corpus() -> Option<PathBuf> {
     shared("corpus")
 }
 
 /// A folder of material that is not part of the repository.
-pub fn shared(folder: &str) -> Option<PathBuf> {
+pub(crate) fn shared(folder: &str) -> Option<PathBuf> {
     let named = std::env::var_os("KUSTOS_SHARED").map(PathBuf::from);
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let found = named.unwrap_or_else(beside).join(folder);
@@ -48,48 +45,48 @@ pub fn shared(folder: &str) -> Option<PathBuf> {
 }
 
 /// The sample that is always there.
-pub fn sample() -> PathBuf {
+pub(crate) fn sample() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/audit-sample.log")
 }
 
 /// What a run of the program came to.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
     /// The most memory it was seen to have, in KiB; 0 where the system does not tell.
-    pub memory_kib: u64,
+    pub(crate) memory_kib: u64,
 }
 
 impl Ran {
     /// Stops the test unless the program ended with that code.
     #[track_caller]
-    pub fn ended(self, code: i32) -> Ran {
+    pub(crate) fn ended(self, code: i32) -> Ran {
         assert_eq!(self.code, code, "{}", self.stderr);
         self
     }
 
     /// Standard output as one JSON value a line.
-    pub fn rows(&self) -> Vec<Value> {
+    pub(crate) fn rows(&self) -> Vec<Value> {
         self.stdout.lines().map(|it| serde_json::from_str(it).unwrap()).collect()
     }
 }
 
 /// Runs the program with nothing on standard input.
-pub fn kustos(arguments: &[&OsStr]) -> Ran {
+pub(crate) fn kustos(arguments: &[&OsStr]) -> Ran {
     kustos_with(arguments, &[])
 }
 
 /// Runs the program. A panic, a signal or a hang stops the test.
 #[track_caller]
-pub fn kustos_with(arguments: &[&OsStr], input: &[u8]) -> Ran {
+pub(crate) fn kustos_with(arguments: &[&OsStr], input: &[u8]) -> Ran {
     kustos_in(Path::new("."), arguments, input)
 }
 
 /// Runs the program in a folder, with none of the settings that the environment may hold.
 #[track_caller]
-pub fn kustos_in(dir: &Path, arguments: &[&OsStr], input: &[u8]) -> Ran {
+pub(crate) fn kustos_in(dir: &Path, arguments: &[&OsStr], input: &[u8]) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_kustos"))
         .args(arguments)
         .current_dir(dir)
@@ -150,7 +147,7 @@ fn memory(id: u32) -> Option<u64> {
 
 /// `kustos ingest` of inputs of one cluster.
 #[track_caller]
-pub fn ingest(archive: &Path, cluster: &str, inputs: &[PathBuf]) -> Ran {
+pub(crate) fn ingest(archive: &Path, cluster: &str, inputs: &[PathBuf]) -> Ran {
     let mut arguments: Vec<&OsStr> =
         ["ingest", "-o", "none", "--cluster", cluster, "--archive"].map(OsStr::new).to_vec();
     arguments.push(archive.as_os_str());
@@ -160,7 +157,7 @@ pub fn ingest(archive: &Path, cluster: &str, inputs: &[PathBuf]) -> Ran {
 
 /// `kustos detect` with findings as JSON; `options` come before the inputs.
 #[track_caller]
-pub fn detect(options: &[&OsStr], inputs: &[PathBuf]) -> Ran {
+pub(crate) fn detect(options: &[&OsStr], inputs: &[PathBuf]) -> Ran {
     let mut arguments: Vec<&OsStr> = ["detect", "-o", "ndjson"].map(OsStr::new).to_vec();
     arguments.extend(options);
     arguments.extend(inputs.iter().map(|it| it.as_os_str()));
@@ -169,20 +166,20 @@ pub fn detect(options: &[&OsStr], inputs: &[PathBuf]) -> Ran {
 
 /// A subcommand of `kustos archive`, its answer as JSON.
 #[track_caller]
-pub fn archive(command: &str, dir: &Path) -> Ran {
+pub(crate) fn archive(command: &str, dir: &Path) -> Ran {
     let arguments = ["archive", command, "-o", "ndjson", "--archive"].map(OsStr::new);
     kustos(&[&arguments[..], &[dir.as_os_str()]].concat())
 }
 
 /// `archive status`.
 #[track_caller]
-pub fn status(dir: &Path) -> Value {
+pub(crate) fn status(dir: &Path) -> Value {
     archive("status", dir).ended(0).rows().remove(0)
 }
 
 /// Lines marked in a cluster, by reason.
 #[track_caller]
-pub fn marked(dir: &Path, cluster: &str) -> BTreeMap<String, u64> {
+pub(crate) fn marked(dir: &Path, cluster: &str) -> BTreeMap<String, u64> {
     let status = status(dir);
     let of = status["marked"].as_array().unwrap().iter().filter(|it| it["cluster"] == cluster);
     of.map(|it| (it["reason"].as_str().unwrap().to_owned(), it["lines"].as_u64().unwrap()))
@@ -190,7 +187,7 @@ pub fn marked(dir: &Path, cluster: &str) -> BTreeMap<String, u64> {
 }
 
 /// The files of a folder whose names end in one of these, in the order of their names.
-pub fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
     found.retain(|it| it.extension().is_some_and(|it| endings.iter().any(|end| it == *end)));
@@ -199,7 +196,7 @@ pub fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
 }
 
 /// A log's bytes, uncompressed by its name's ending.
-pub fn uncompressed(path: &Path) -> Vec<u8> {
+pub(crate) fn uncompressed(path: &Path) -> Vec<u8> {
     let file = File::open(path).unwrap();
     let mut bytes = Vec::new();
     match path.extension().and_then(OsStr::to_str) {
@@ -211,18 +208,18 @@ pub fn uncompressed(path: &Path) -> Vec<u8> {
 }
 
 /// The lines of a log: without their line feeds, and those of white space alone left out.
-pub fn lines(log: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn lines(log: &[u8]) -> impl Iterator<Item = &[u8]> {
     let blank = |line: &[u8]| line.iter().all(|it| matches!(it, b' ' | b'\t' | b'\r'));
     log.split(|it| *it == b'\n').filter(move |it| !blank(it))
 }
 
 /// Counts a line.
-pub fn count(into: &mut Lines, line: &[u8]) {
+pub(crate) fn count(into: &mut Lines, line: &[u8]) {
     *into.entry(Sha256::digest(line).into()).or_default() += 1;
 }
 
 /// Every stored line of a cluster, in the order of arrival.
-pub fn stored(dir: &Path, cluster: &str) -> Vec<Vec<u8>> {
+pub(crate) fn stored(dir: &Path, cluster: &str) -> Vec<Vec<u8>> {
     let mut found = BTreeMap::new();
     each_stored(dir, Some(cluster), |line| {
         assert!(found.insert(line.seq, line.bytes.to_vec()).is_none(), "{} twice", line.seq);
@@ -231,7 +228,7 @@ pub fn stored(dir: &Path, cluster: &str) -> Vec<Vec<u8>> {
 }
 
 /// How often each line is stored, of one cluster or of all.
-pub fn stored_lines(dir: &Path, cluster: Option<&str>) -> Lines {
+pub(crate) fn stored_lines(dir: &Path, cluster: Option<&str>) -> Lines {
     let mut found = Lines::new();
     each_stored(dir, cluster, |line| count(&mut found, line.bytes));
     found
@@ -245,7 +242,7 @@ fn each_stored(dir: &Path, cluster: Option<&str>, mut take: impl FnMut(read::Lin
 }
 
 /// Writes a file that a test needs.
-pub fn put(path: &Path, bytes: &[u8]) -> PathBuf {
+pub(crate) fn put(path: &Path, bytes: &[u8]) -> PathBuf {
     File::create(path).unwrap().write_all(bytes).unwrap();
     path.to_owned()
 }

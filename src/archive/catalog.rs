@@ -394,6 +394,18 @@ impl Catalog {
         read().map_err(self.failed("read"))
     }
 
+    /// How far a source is kept.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn kept_to(&self, source: i64) -> Result<u64, CatalogError> {
+        self.conn
+            .prepare_cached("SELECT coalesce(max(end), 0) FROM positions WHERE source = ?1")
+            .and_then(|mut it| it.query_row([source], |row| row.get(0)))
+            .map(unsigned)
+            .map_err(self.failed("read"))
+    }
+
     /// Makes a source known, and gives its number.
     ///
     /// # Errors

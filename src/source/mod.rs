@@ -3,6 +3,7 @@
 pub mod chunk;
 pub mod find;
 pub mod open;
+pub mod rotated;
 pub mod tail;
 
 pub use chunk::{Chunk, Chunker, LINE_BYTES_MAX};

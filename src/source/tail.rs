@@ -26,6 +26,7 @@ pub enum Step {
     /// Nothing new; [`Tail::wait`] before the next step.
     Idle,
     /// The file was replaced or cut short at that offset; everything before it was given out.
+    /// [`Tail::reopen`] goes on to its successor.
     Ended(u64),
 }
 
@@ -91,9 +92,7 @@ impl Tail {
                 open.offset = rest.end();
                 return Ok(Step::Chunk(rest));
             }
-            let end = open.offset;
-            self.reopen();
-            return Ok(Step::Ended(end));
+            return Ok(Step::Ended(open.offset));
         }
         let read = open.offset + chunker.held() as u64;
         // Its end is read once more after it was seen replaced: what the writer added before
@@ -124,6 +123,17 @@ impl Tail {
             open.chunker = Some(Chunker::at(offset, self.line_bytes_max));
         }
         Ok(())
+    }
+
+    /// Whether a file is open.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether the open file is the one at `path`, under whatever name it was opened.
+    pub fn has_open(&self, path: &Path) -> bool {
+        let ours = self.open.as_ref().and_then(|it| it.file.metadata().ok());
+        ours.zip(fs::metadata(path).ok()).is_some_and(|(ours, theirs)| same(&ours, &theirs))
     }
 
     /// Gives up the open file without reading on; the next step opens the path anew.
@@ -195,7 +205,10 @@ mod tests {
             match tail.step().unwrap() {
                 Step::Opened => tail.place(0).unwrap(),
                 Step::Chunk(chunk) => seen.push(String::from_utf8(chunk.bytes).unwrap()),
-                Step::Ended(end) => seen.push(format!("end {end}")),
+                Step::Ended(end) => {
+                    seen.push(format!("end {end}"));
+                    tail.reopen();
+                }
                 Step::Idle => return seen,
             }
         }

@@ -375,20 +375,23 @@ fn within<T: PartialOrd + fmt::Display>(
     Err(invalid(file, block, format!("{value} is not within {least} and {most}")))
 }
 
-/// Names become folders, metric labels and parts of message ids.
 fn named(file: &Path, block: &str, name: &str) -> Result<(), ConfigError> {
+    misnamed(name).map_or(Ok(()), |why| Err(invalid(file, block, why)))
+}
+
+/// Why that is no name of a cluster, a source or a sink; `None`: it is one. Names become folders,
+/// metric labels and parts of message ids.
+pub fn misnamed(name: &str) -> Option<String> {
     let plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_' | '.');
     let good = !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
         && name.chars().all(plain)
         && !name.starts_with('.');
-    if good {
-        return Ok(());
-    }
-    let why = format!(
-        "{name:?} is no name; use 1 to {NAME_BYTES_MAX} of a-z, A-Z, 0-9, -, _ and ., not first a ."
-    );
-    Err(invalid(file, block, why))
+    (!good).then(|| {
+        format!(
+            "{name:?} is no name; use 1 to {NAME_BYTES_MAX} of a-z, A-Z, 0-9, -, _ and ., not first a ."
+        )
+    })
 }
 
 /// A planned kind of source has keys of its own, so it is refused by its kind before serde

@@ -182,12 +182,13 @@ fn every_byte_is_kept_and_what_is_no_event_is_marked() {
     let mut rows = 0;
     for case in cases() {
         let file = put(&dir.path().join("input"), &case.bytes);
-        ingest(&kept, case.name, std::slice::from_ref(&file)).ended(0);
+        let cluster = case.name.replace(' ', "-");
+        ingest(&kept, &cluster, std::slice::from_ref(&file)).ended(0);
         let held: Vec<&[u8]> = lines(&case.bytes).collect();
         rows += held.len();
-        let stored = stored(&kept, case.name);
+        let stored = stored(&kept, &cluster);
         assert!(stored == held, "{}: {} rows of {}", case.name, stored.len(), held.len());
-        let marked = marked(&kept, case.name);
+        let marked = marked(&kept, &cluster);
         match case.marks {
             Some(marks) => {
                 let marks = marks.into_iter().map(|(reason, lines)| (reason.to_owned(), lines));
@@ -334,14 +335,14 @@ fn whole_compressed_files_are_read_to_their_end() {
     let (one, two) = log.split_at(log.len() / 3);
     let cases = [
         ("gzip", gzip(&log), &log[..]),
-        ("two members", [gzip(one), gzip(two)].concat(), &log),
-        ("an empty member", [gzip(b""), gzip(&log), gzip(b"")].concat(), &log),
-        ("empty gzip", gzip(b""), b""),
+        ("two-members", [gzip(one), gzip(two)].concat(), &log),
+        ("an-empty-member", [gzip(b""), gzip(&log), gzip(b"")].concat(), &log),
+        ("empty-gzip", gzip(b""), b""),
         ("zstd", zstd(&log, 20), &log),
-        ("two frames", [zstd(one, 20), zstd(two, 20)].concat(), &log),
-        ("long window", zstd(&log, 30), &log),
-        ("empty zstd", zstd(b"", 20), b""),
-        ("no bytes", Vec::new(), b""),
+        ("two-frames", [zstd(one, 20), zstd(two, 20)].concat(), &log),
+        ("long-window", zstd(&log, 30), &log),
+        ("empty-zstd", zstd(b"", 20), b""),
+        ("no-bytes", Vec::new(), b""),
     ];
     let kept = dir.path().join("archive");
     for (name, bytes, want) in cases {
@@ -363,11 +364,11 @@ fn a_damaged_compressed_file_is_kept_as_far_as_it_can_be_read() {
     let at = wrong_sum.len() - 8;
     wrong_sum[at] ^= 1;
     let cases = [
-        ("half a gzip", half(&gzip(&log))),
-        ("half a zstd", half(&zstd(&log, 20))),
-        ("a wrong sum", wrong_sum),
-        ("more after it", [&gzip(&log)[..], b"and then something else"].concat()),
-        ("half a header", gzip(&log)[..5].to_vec()),
+        ("half-a-gzip", half(&gzip(&log))),
+        ("half-a-zstd", half(&zstd(&log, 20))),
+        ("a-wrong-sum", wrong_sum),
+        ("more-after-it", [&gzip(&log)[..], b"and then something else"].concat()),
+        ("half-a-header", gzip(&log)[..5].to_vec()),
     ];
     let kept = dir.path().join("archive");
     for (name, bytes) in cases {
@@ -377,7 +378,7 @@ fn a_damaged_compressed_file_is_kept_as_far_as_it_can_be_read() {
         let stored = stored(&kept, name).join(&b'\n');
         assert!(log.starts_with(&stored), "{name}: not the beginning of the log");
         assert!(
-            stored.len() > log.len() / 4 || name == "half a header",
+            stored.len() > log.len() / 4 || name == "half-a-header",
             "{name}: {}",
             stored.len()
         );
@@ -484,6 +485,17 @@ fn standard_input_is_kept_like_a_file() {
         assert!(again.stderr.starts_with("kept 0 lines"), "{}", again.stderr);
         let found = kustos_with(&["detect", "-"].map(OsStr::new), &bytes).ended(0);
         assert_eq!(found.stdout.is_empty(), bytes.is_empty(), "{cluster}");
+    }
+}
+
+#[test]
+fn a_name_that_no_folder_can_have_is_refused_before_anything_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("archive");
+    for name in ["", "..", "a/b", "new\nline", &"x".repeat(300)] {
+        let ran = ingest(&kept, name, &[sample()]).ended(2);
+        assert!(ran.stderr.contains("is no name"), "{}", ran.stderr);
+        assert!(!kept.exists());
     }
 }
 

@@ -17,6 +17,7 @@ use crate::archive::outbox::Outcome;
 use crate::archive::recover::Archive;
 use crate::archive::rulesets;
 use crate::clock::{Clock, SystemClock};
+use crate::config;
 use crate::pipeline::archivist::{Archivist, Committed, Pace};
 use crate::pipeline::ingest::{Job, Progress, ingest};
 use crate::pipeline::lanes::Width;
@@ -125,8 +126,9 @@ pub fn report_failures<E: std::error::Error + Send + Sync + 'static>(failures: &
 /// When rules are broken, an input is not there, or the archive cannot be written.
 pub fn run(args: &Args) -> Result<u8> {
     super::log::start("warn", None);
-    if args.cluster.is_empty() {
-        return Err(Usage("--cluster is empty: give the cluster's name".to_owned()).into());
+    // A name that no folder can have would fail at the seal, and at every later one.
+    if let Some(why) = config::misnamed(&args.cluster) {
+        return Err(Usage(format!("--cluster {why}")).into());
     }
     let rules = args.rules.load()?;
     let inputs = inputs(&args.inputs)?;

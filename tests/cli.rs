@@ -377,6 +377,23 @@ fn the_archive_says_what_it_holds_and_whether_it_is_whole() {
     assert_eq!(missing.rows().first().unwrap()["state"], "missing");
 }
 
+#[cfg(unix)]
+#[test]
+fn nobody_else_may_read_an_archive() {
+    use std::os::unix::fs::PermissionsExt;
+    let here = Here::new();
+    here.write("audit.log", some_lines());
+    here.ingest("audit.log");
+    let mut left = vec![here.path("a")];
+    while let Some(path) = left.pop() {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", path.display());
+        if path.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().map(|it| it.unwrap().path()));
+        }
+    }
+}
+
 #[test]
 fn a_young_segment_is_planned_to_be_kept_and_is_kept() {
     let here = Here::new();

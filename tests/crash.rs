@@ -155,7 +155,7 @@ fn a_daemon_that_is_killed_keeps_every_line_of_a_growing_file_once() {
     fs::write(&config, text).unwrap();
     let run = || kustos(&["run", "--config"]).arg(&config).spawn().unwrap();
     let mut written = lines.chunks(lines.len() / KILLS as usize + 1);
-    for _ in 0..KILLS {
+    for round in 0..KILLS {
         let mut child = run();
         let mut file = File::options().create(true).append(true).open(&log).unwrap();
         let batch = written.next().unwrap_or_default().join("\n") + "\n";
@@ -165,14 +165,38 @@ fn a_daemon_that_is_killed_keeps_every_line_of_a_growing_file_once() {
         std::thread::sleep(Duration::from_millis(random.below(200)));
         file.write_all(second).unwrap();
         std::thread::sleep(Duration::from_millis(random.below(200)));
+        // Now and then the log is rotated as an API server does it: before the process dies, and
+        // more often while it is dead.
+        if round % 7 == 3 {
+            rotate(&log, round);
+        }
         kill(&mut child);
+        if round % 5 == 2 {
+            rotate(&log, round);
+        }
     }
     let mut child = run();
     let rest: String = written.flatten().map(|it| it.clone() + "\n").collect();
-    File::options().append(true).open(&log).unwrap().write_all(rest.as_bytes()).unwrap();
+    File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .unwrap()
+        .write_all(rest.as_bytes())
+        .unwrap();
     wait_until_kept(&archive, lines.iter().filter(|it| !it.is_empty()).count() as u64);
     end(&mut child);
-    assert_kept_once(&archive, &lines, &ids(&log, "c"));
+    let all = dir.path().join("all.log");
+    fs::write(&all, lines.join("\n") + "\n").unwrap();
+    assert_kept_once(&archive, &lines, &ids(&all, "c"));
+}
+
+/// Renames the log to the moment of its rotation, as lumberjack does.
+fn rotate(log: &Path, round: u32) {
+    if log.exists() {
+        fs::rename(log, log.with_file_name(format!("audit-2026-11-23T03-{round:02}-00.000.log")))
+            .unwrap();
+    }
 }
 
 fn wait_until_kept(archive: &Path, rows: u64) {

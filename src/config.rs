@@ -38,7 +38,6 @@ const SEGMENT_AGE: (Period, Period) = (Period::secs(1), Period::days(1));
 /// The smallest and largest value of each bounded size.
 const SEGMENT_BYTES: (ByteSize, ByteSize) = (ByteSize::mib(1), ByteSize::mib(64 << 10));
 const LINE_BYTES: (ByteSize, ByteSize) = (ByteSize(64 << 10), ByteSize::mib(1 << 10));
-const CHUNK_BYTES: (ByteSize, ByteSize) = (ByteSize(64 << 10), ByteSize::mib(1 << 10));
 
 /// Most threads, and most chunks in a lane: more is a slip of the finger.
 const WORKERS_MAX: u16 = 1_024;
@@ -143,9 +142,6 @@ pub struct Http {
 pub struct Limits {
     /// A longer line is kept in pieces of this size, marked. Default: 64MiB; 64KiB to 1GiB.
     pub line_bytes_max: ByteSize,
-    /// How much a source hands over at once; a longer line makes its own chunk. Default: 4MiB;
-    /// 64KiB to 1GiB.
-    pub chunk_bytes_max: ByteSize,
     /// Chunks that may wait between two stages; then the source waits. Default: 4; 1 to 1024.
     #[schemars(range(min = 1, max = 1024))]
     pub lane_chunks_max: NonZeroU16,
@@ -315,7 +311,6 @@ impl Config {
         within(file, "archive.segment_age_max", archive.segment_age_max, SEGMENT_AGE)?;
         within(file, "archive.segment_bytes_max", archive.segment_bytes_max, SEGMENT_BYTES)?;
         within(file, "limits.line_bytes_max", limits.line_bytes_max, LINE_BYTES)?;
-        within(file, "limits.chunk_bytes_max", limits.chunk_bytes_max, CHUNK_BYTES)?;
         let least = NonZeroU16::MIN.get();
         let workers = self.workers.map_or(least, NonZeroU16::get);
         within(file, "workers", workers, (least, WORKERS_MAX))?;
@@ -489,7 +484,6 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             line_bytes_max: ByteSize::mib(64),
-            chunk_bytes_max: ByteSize::mib(4),
             lane_chunks_max: NonZeroU16::MIN.saturating_add(3),
         }
     }

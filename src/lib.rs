@@ -11,6 +11,7 @@
 
 pub mod alert;
 pub mod archive;
+pub mod cause;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod decode;
 pub mod detect;
 pub mod durable;
 pub mod event;
+pub mod hex;
 pub mod metrics;
 pub mod pipeline;
 pub mod query;

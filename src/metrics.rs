@@ -81,8 +81,6 @@ labels! {
     MarkedLabels { cluster, reason }
     /// Of findings.
     FindingLabels { rule, level }
-    /// Of what lies between two threads.
-    LaneLabels { lane }
     /// Of one source.
     SourceLabel { source }
     /// Of one sink.
@@ -128,23 +126,21 @@ macro_rules! table {
 
 table! {
     events: Family<EventLabels, Counter> = Family::default(), Counter, ["source", "cluster", "stage"],
-        "Audit events committed to the archive";
+        "Audit events taken into the archive; the next commit makes them last";
     bytes: Family<SourceLabels, Counter> = Family::default(), Counter, ["source", "cluster"],
-        "Bytes of lines committed to the archive";
+        "Bytes of lines taken into the archive; the next commit makes them last";
     lines_marked: Family<MarkedLabels, Counter> = Family::default(), Counter, ["cluster", "reason"],
         "Lines kept although they are no audit event, by reason";
     bodies_unread: Counter = Counter::default(), Counter, [],
-        "Request and response bodies that no rule and no column had to read";
+        "Bodies that a rule asked for and that could not be read: nested too deeply";
     findings: Family<FindingLabels, Counter> = Family::default(), Counter, ["rule", "level"],
         "Findings by rule";
     rules_loaded: Gauge = Gauge::default(), Gauge, [],
         "Rules in force";
     ruleset_info: Family<RulesetLabels, Gauge> = Family::default(), Gauge, ["sha256"],
         "Always 1; the label is the hash of the rule set in force";
-    lane_chunks: Family<LaneLabels, Gauge> = Family::default(), Gauge, ["lane"],
-        "Chunks waiting between two stages; one that stays at its bound makes its source wait";
     source_lag_bytes: Family<SourceLabel, Gauge> = Family::default(), Gauge, ["source"],
-        "Bytes that a source holds and the archive does not";
+        "Bytes that a source holds and that were not yet read";
     parts_committed: Counter = Counter::default(), Counter, [],
         "Parts committed";
     segments_sealed: Counter = Counter::default(), Counter, [],
@@ -154,7 +150,7 @@ table! {
     last_commit_timestamp_seconds: SecondsGauge = Gauge::default(), Gauge, [],
         "Time of the last commit, seconds since 1970";
     outbox_pending: Family<SinkLabel, Gauge> = Family::default(), Gauge, ["sink"],
-        "Messages that are due and not yet delivered";
+        "Messages that wait to be delivered, those put off too; counted up to 1000";
     alerts_sent: Family<DeliveryLabels, Counter> = Family::default(), Counter, ["sink", "outcome"],
         "Tries to deliver an alert, by how they ended: sent, retry, dead";
     build_info: Family<BuildLabels, Gauge> = Family::default(), Gauge, ["version"],
@@ -254,7 +250,6 @@ mod tests {
         metrics.findings.touch();
         metrics.rules_loaded.touch();
         metrics.ruleset_info.touch();
-        metrics.lane_chunks.touch();
         metrics.source_lag_bytes.touch();
         metrics.outbox_pending.touch();
         metrics.alerts_sent.touch();

@@ -43,6 +43,10 @@ impl Here {
         kustos::durable::write(&self.path(name), bytes.as_ref()).unwrap();
     }
 
+    fn folder(&self, name: &str) {
+        kustos::durable::create_dir_all(&self.path(name)).unwrap();
+    }
+
     #[track_caller]
     fn run(&self, arguments: &[&str]) -> Ran {
         self.run_with(arguments, b"")
@@ -141,6 +145,9 @@ fn wrong_usage_is_code_2() {
     let here = Here::new();
     here.write("log", some_lines());
     here.ingest("log");
+    here.folder("empty/below");
+    here.write("empty/below/notes.txt", some_lines());
+    here.folder("other");
     let mut wrong = Vec::new();
     let mut lines = vec![
         vec!["detect"],
@@ -149,6 +156,9 @@ fn wrong_usage_is_code_2() {
         vec!["ingest", "--archive", "b", "--cluster", "", "log"],
         vec!["hunt", "--archive", "a", "--since", "soon"],
         vec!["rules", "show", "no-such-rule"],
+        vec!["detect", "empty"],
+        vec!["detect", "empty", "other"],
+        vec!["ingest", "--archive", "b", "empty"],
     ];
     if cfg!(feature = "sql") {
         lines.push(vec!["search", "--archive", "a", "resorce:x"]);
@@ -164,6 +174,9 @@ fn wrong_usage_is_code_2() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(!here.path("b").exists(), "a refused run makes no archive");
+    let said = here.run(&["detect", "empty", "other"]).stderr;
+    assert!(said.contains("no log was found in empty, other") && said.contains(".zst"), "{said}");
 }
 
 #[test]
@@ -392,6 +405,32 @@ fn nobody_else_may_read_an_archive() {
             left.extend(std::fs::read_dir(&path).unwrap().map(|it| it.unwrap().path()));
         }
     }
+}
+
+#[test]
+fn tables_have_their_columns_in_one_order_and_words_in_the_right_number() {
+    let here = Here::new();
+    here.write("log", some_lines());
+    assert!(here.ingest("log").contains(" of 1 input; "));
+    let run = |command: &[&str]| {
+        here.run(&[&["archive"], command, &["--archive", "a", "-o", "table"]].concat())
+    };
+    let header = |command: &str| {
+        let shown = run(&[command]).stdout;
+        shown.lines().next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let what = "KIND ID CLUSTER DATE EVENTS BYTES_IN BYTES_STORED FROM TO";
+    assert_eq!(header("list"), format!("{what} RETAIN_UNTIL SHA256"));
+    assert_eq!(header("verify"), "KIND ID EVENTS STATE");
+    assert_eq!(header("expire"), format!("{what} VERDICT AT"));
+    let status = run(&["status"]).stdout;
+    let files = "files      1 segment (0 more expired), 0 parts, 1 ledger entry\n";
+    assert!(status.contains(files) && status.contains("time       2026-"), "{status}");
+
+    here.write("empty.log", "");
+    here.run(&["ingest", "--archive", "none", "empty.log"]);
+    let status = here.run(&["archive", "status", "--archive", "none", "-o", "table"]).stdout;
+    assert!(status.contains("events     0") && !status.contains("time"), "{status}");
 }
 
 #[test]

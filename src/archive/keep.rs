@@ -9,7 +9,7 @@ use super::recover::Archive;
 use super::retain;
 use super::segment::{self, SegmentError};
 use crate::durable::{self, DurableError};
-use crate::seal::leaf::hex;
+use crate::hex::hex;
 use crate::seal::tree;
 
 /// When parts become a segment, and how long it is kept.

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{Catalog, CatalogError, SegmentRow, StoredFile, signed, unsigned};
 use crate::durable::{self, DurableError};
+use crate::hex::{hex, unhex};
 use crate::seal::checkpoint::{Checkpoint, NoteError, read_verifier, verifier};
-use crate::seal::leaf::{Hash, hex, leaf, unhex};
+use crate::seal::leaf::{Hash, leaf};
 use crate::seal::tree;
 
 /// The name in the checkpoints of an archive that was given none.

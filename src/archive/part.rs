@@ -17,7 +17,8 @@ use super::catalog::{NewPart, StoredFile};
 use super::columns::Batch;
 use super::schema::{self, SKELETON};
 use crate::durable::{self, DurableError};
-use crate::seal::leaf;
+use crate::hex::hex;
+use crate::seal::leaf::digest;
 
 /// Rows of a row group, and so of a full part.
 pub const ROWS_MAX: usize = 131_072;
@@ -123,7 +124,7 @@ pub fn write(
         time_first: times().map(|(first, _)| first).min(),
         time_last: times().map(|(_, last)| last).max(),
         created: now,
-        sha256: leaf::hex(&leaf::digest(&bytes)),
+        sha256: hex(&digest(&bytes)),
     };
     let leaves = placed.iter().flat_map(|it| it.batch.leaves.as_flattened()).copied().collect();
     Ok(NewPart { file, leaves, sources })

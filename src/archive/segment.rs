@@ -25,7 +25,7 @@ use super::part::{self, KEY_COLUMNS, Keys, PartError};
 use super::read::{ReadError, batches};
 use super::schema;
 use crate::durable;
-use crate::seal::leaf::hex;
+use crate::hex::hex;
 
 /// A part with at least this many rows is spliced in as it is; smaller ones are merged.
 const SPLICED_ROWS_MIN: u64 = part::ROWS_MAX as u64 / 2;

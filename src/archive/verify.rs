@@ -7,7 +7,8 @@ use super::catalog::{Catalog, CatalogError, SegmentRow, StoredFile};
 use super::ledger::{Entry, Manifest, newest_checkpoint};
 use super::read::lines;
 use super::segment::digest;
-use crate::seal::leaf::{Hash, hex, leaf, unhex};
+use crate::hex::{hex, unhex};
+use crate::seal::leaf::{Hash, leaf};
 use crate::seal::tree;
 
 /// What was found of one file.

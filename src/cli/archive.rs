@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::presets;
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
+use super::output::{counted, fitting_table};
 use crate::archive::catalog::{Catalog, StoredFile};
 use crate::archive::recover::Archive;
 use crate::archive::retain::{self, Verdict};
@@ -25,6 +26,26 @@ Examples:
   kustos archive expire --archive /var/lib/kustos --apply    # carries it out
 
 verify exits with 1 when anything is altered or missing.";
+
+/// Every column of a table, in its order: what it is, what is in it, what becomes of it, and last
+/// what only a program compares.
+const COLUMNS: [&str; 15] = [
+    "kind",
+    "id",
+    "cluster",
+    "date",
+    "events",
+    "bytes_in",
+    "bytes_stored",
+    "from",
+    "to",
+    "state",
+    "why",
+    "verdict",
+    "at",
+    "retain_until",
+    "sha256",
+];
 
 /// Show, check and expire what is kept.
 #[derive(Debug, clap::Args)]
@@ -85,7 +106,7 @@ pub fn run(args: &Args) -> Result<u8> {
     }
 }
 
-/// Writes rows as a table or as JSON, by the names of the first row's keys.
+/// Writes rows as a table or as JSON.
 fn show(rows: &[Value], output: Option<Output>) -> Result<()> {
     let terminal = stdout().is_terminal();
     let mut out = stdout().lock();
@@ -93,26 +114,32 @@ fn show(rows: &[Value], output: Option<Output>) -> Result<()> {
     if output.unwrap_or(fitting) == Output::Ndjson {
         return rows.iter().try_for_each(|it| writeln!(out, "{it}").map_err(Into::into));
     }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    let keys: Vec<&String> =
-        rows.iter().filter_map(Value::as_object).flat_map(|it| it.keys()).collect();
-    let mut names: Vec<&String> = Vec::new();
-    for key in keys {
-        if !names.contains(&key) {
-            names.push(key);
-        }
-    }
+    let names = columns(rows);
+    let mut table = fitting_table(presets::NOTHING);
     table.set_header(names.iter().map(|it| it.to_uppercase()));
     for row in rows {
-        table.add_row(names.iter().map(|name| match row.get(name.as_str()) {
+        table.add_row(names.iter().map(|name| match row.get(name) {
             None | Some(Value::Null) => String::new(),
             Some(Value::String(text)) => text.clone(),
             Some(other) => other.to_string(),
         }));
     }
-    writeln!(out, "{table}")?;
+    writeln!(out, "{}", table.trim_fmt())?;
     Ok(())
+}
+
+/// The columns of a table: those of [`COLUMNS`] in which a row has something.
+fn columns(rows: &[Value]) -> Vec<&'static str> {
+    let mut keys = rows.iter().filter_map(Value::as_object).flat_map(|it| it.keys());
+    let filled = |it: &Value| !it.is_null();
+    assert!(
+        keys.all(|it| COLUMNS.contains(&it.as_str())),
+        "a key has no place in a table: add it to COLUMNS"
+    );
+    COLUMNS
+        .into_iter()
+        .filter(|name| rows.iter().any(|row| row.get(name).is_some_and(filled)))
+        .collect()
 }
 
 fn time(micros: i64) -> String {
@@ -183,14 +210,18 @@ fn status(dir: &Path, output: Option<Output>) -> Result<u8> {
         HumanBytes(bytes_in),
         HumanBytes(stored)
     )?;
-    writeln!(out, "time       {} to {}", oldest.unwrap_or_default(), newest.unwrap_or_default())?;
+    if let (Some(oldest), Some(newest)) = (oldest, newest) {
+        writeln!(out, "time       {oldest} to {newest}")?;
+    }
     writeln!(
         out,
-        "files      {sealed} segments ({expired} more expired), {} parts, {ledger} ledger entries",
-        parts.len()
+        "files      {} ({expired} more expired), {}, {ledger} ledger {}",
+        counted(sealed, "segment"),
+        counted(parts.len() as u64, "part"),
+        if ledger == 1 { "entry" } else { "entries" }
     )?;
     for (cluster, reason, lines) in marked {
-        writeln!(out, "marked     {} lines of cluster {cluster}: {reason}", HumanCount(lines))?;
+        writeln!(out, "marked     {} of cluster {cluster}: {reason}", counted(lines, "line"))?;
     }
     writeln!(
         out,
@@ -252,9 +283,11 @@ fn expire(of: &Of, apply: bool) -> Result<u8> {
     show(&rows, of.output)?;
     let due = planned.iter().filter(|(_, verdict)| *verdict == Verdict::Expire).count();
     if apply {
-        writeln!(stderr(), "{removed} segments removed and recorded in the ledger")?;
+        let removed = counted(removed as u64, "segment");
+        writeln!(stderr(), "{removed} removed and recorded in the ledger")?;
     } else {
-        writeln!(stderr(), "{due} segments would be removed; --apply removes them")?;
+        let due = counted(due as u64, "segment");
+        writeln!(stderr(), "{due} would be removed; --apply removes them")?;
     }
     Ok(0)
 }

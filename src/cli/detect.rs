@@ -1,18 +1,16 @@
 //! `kustos detect`: rules over inputs; findings on standard output; nothing is stored.
 
 use std::io::{BufWriter, IsTerminal, Write, stdout};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
 
 use super::ingest::Show;
-use super::shared::{RuleArgs, stop_on_signal};
+use super::shared::{InputArgs, RuleArgs, stop_on_signal};
 use crate::clock::SystemClock;
 use crate::pipeline::detect::{Job, detect};
 use crate::pipeline::lanes::Width;
 use crate::source::LINE_BYTES_MAX;
-use crate::source::find::inputs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,9 +27,8 @@ Every line is judged that is a JSON object. Exit code 0 whether or not there are
 pub struct Args {
     #[command(flatten)]
     rules: RuleArgs,
-    /// Files, folders or `-` for standard input; plain, gzip or zstd.
-    #[arg(required = true, value_name = "FILE|DIR|-", value_hint = clap::ValueHint::AnyPath)]
-    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    inputs: InputArgs,
     /// The cluster the events are of.
     #[arg(long, value_name = "NAME", default_value = "default")]
     cluster: String,
@@ -54,7 +51,7 @@ pub fn run(args: &Args) -> Result<u8> {
     super::log::start("warn", None);
     let width = Width::default();
     let job = Job {
-        inputs: inputs(&args.inputs)?,
+        inputs: args.inputs.find()?,
         cluster: args.cluster.as_str().into(),
         rules: args.rules.load()?,
         clock: Arc::new(SystemClock),

@@ -7,12 +7,11 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::ingest::Show;
-use super::shared::{RuleArgs, Usage, stop_on_signal};
-use crate::archive::catalog::Scope;
+use super::output::counted;
+use super::shared::{RuleArgs, ScopeArgs, stop_on_signal};
 use crate::clock::{Clock, SystemClock};
 use crate::pipeline::hunt::{Hunt, hunt};
 use crate::pipeline::lanes::Width;
-use crate::query::time;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,15 +29,8 @@ pub struct Args {
     archive: PathBuf,
     #[command(flatten)]
     rules: RuleArgs,
-    /// Only events since then: an age (90s, 2h, 7d), a UTC date, `today`, or RFC 3339.
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// Only events before then.
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
-    /// Only events of this cluster.
-    #[arg(long, value_name = "NAME")]
-    cluster: Option<String>,
+    #[command(flatten)]
+    scope: ScopeArgs,
     /// How to write findings [default: human on a terminal, else ndjson].
     #[arg(short, long, value_enum)]
     output: Option<Show>,
@@ -50,16 +42,7 @@ pub struct Args {
 /// When rules are broken, there is no archive, or it cannot be read.
 pub fn run(args: &Args) -> Result<u8> {
     super::log::start("warn", None);
-    let now = SystemClock.now();
-    let at = |flag: &str, text: &Option<String>| {
-        let moment = text.as_deref().map(|it| time::moment(it, now)).transpose();
-        moment.map_err(|error| Usage(format!("{flag}: {error}")))
-    };
-    let scope = Scope {
-        since: at("--since", &args.since)?,
-        until: at("--until", &args.until)?,
-        cluster: args.cluster.clone(),
-    };
+    let scope = args.scope.scope(SystemClock.now())?;
     let rules = args.rules.load()?;
     let stop = stop_on_signal()?;
     let job = Hunt {
@@ -77,10 +60,10 @@ pub fn run(args: &Args) -> Result<u8> {
     let (mut events, mut found) = (0, 0);
     hunt(&job, |hunted| {
         events += hunted.events;
-        found += hunted.findings.len();
+        found += hunted.findings.len() as u64;
         bar.set_length(hunted.files.1 as u64);
         bar.set_position(hunted.files.0 as u64);
-        bar.set_message(format!("{events} events, {found} findings"));
+        bar.set_message(format!("{}, {}", counted(events, "event"), counted(found, "finding")));
         for finding in &hunted.findings {
             show.write(&serde_json::to_string(finding)?, terminal, &mut out)?;
         }
@@ -89,7 +72,7 @@ pub fn run(args: &Args) -> Result<u8> {
     })?;
     bar.finish_and_clear();
     if stderr().is_terminal() {
-        writeln!(stderr(), "{found} findings in {events} events")?;
+        writeln!(stderr(), "{} in {}", counted(found, "finding"), counted(events, "event"))?;
     }
     Ok(0)
 }

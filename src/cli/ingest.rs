@@ -10,12 +10,14 @@ use anyhow::Result;
 use clap::ValueEnum;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
-use super::shared::{RuleArgs, Usage, stop_on_signal};
+use super::output::counted;
+use super::shared::{InputArgs, RuleArgs, Usage, stop_on_signal};
 use crate::alert::render;
 use crate::archive::keep::Policy;
 use crate::archive::outbox::Outcome;
 use crate::archive::recover::Archive;
 use crate::archive::rulesets;
+use crate::cause;
 use crate::clock::{Clock, SystemClock};
 use crate::config;
 use crate::pipeline::archivist::{Archivist, Committed, Pace};
@@ -23,7 +25,6 @@ use crate::pipeline::ingest::{Job, Progress, ingest};
 use crate::pipeline::lanes::Width;
 use crate::rules::Level;
 use crate::source::LINE_BYTES_MAX;
-use crate::source::find::inputs;
 use crate::source::open::Input;
 
 /// The exit code when an input could not be read to its end.
@@ -53,9 +54,8 @@ pub struct Args {
     archive: PathBuf,
     #[command(flatten)]
     rules: RuleArgs,
-    /// Files, folders or `-` for standard input; plain, gzip or zstd.
-    #[arg(required = true, value_name = "FILE|DIR|-", value_hint = clap::ValueHint::AnyPath)]
-    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    inputs: InputArgs,
     /// The cluster the events are of. Part of every event's identity.
     #[arg(long, value_name = "NAME", default_value = "default")]
     cluster: String,
@@ -107,15 +107,9 @@ impl Show {
 }
 
 /// Says what could not be read; gives the exit code.
-pub fn report_failures<E: std::error::Error + Send + Sync + 'static>(failures: &[E]) -> u8 {
+pub fn report_failures<E: std::error::Error>(failures: &[E]) -> u8 {
     for error in failures {
-        let mut words = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            words = format!("{words}: {error}");
-            cause = error.source();
-        }
-        drop(writeln!(stderr(), "kustos: {words}"));
+        drop(writeln!(stderr(), "kustos: {}", cause::line(error)));
     }
     if failures.is_empty() { 0 } else { UNREAD }
 }
@@ -131,7 +125,7 @@ pub fn run(args: &Args) -> Result<u8> {
         return Err(Usage(format!("--cluster {why}")).into());
     }
     let rules = args.rules.load()?;
-    let inputs = inputs(&args.inputs)?;
+    let inputs = args.inputs.find()?;
     let clock = Arc::new(SystemClock);
     let archive = Archive::open(&args.archive)?;
     rulesets::keep(&archive.dir, rules.hash(), rules.texts())?;
@@ -243,7 +237,8 @@ fn words(progress: &Progress, inputs: usize) -> String {
         (progress.read.load(Ordering::Relaxed), progress.known.load(Ordering::Relaxed));
     let files = progress.inputs.load(Ordering::Relaxed);
     format!(
-        "{files}/{inputs} inputs, {} read, {} known before",
+        "{files}/{}, {} read, {} known before",
+        counted(inputs as u64, "input"),
         HumanBytes(read),
         HumanBytes(known)
     )
@@ -253,18 +248,20 @@ fn words(progress: &Progress, inputs: usize) -> String {
 fn summary(job: &Job, total: &Committed, printed: u64) -> Result<()> {
     let marked: u64 = total.counts.marked.values().sum();
     let known = job.progress.known.load(Ordering::Relaxed);
+    let are = if marked == 1 { "is" } else { "are" };
     let mut err = stderr();
     writeln!(
         err,
-        "kept {} lines ({}) of {} inputs; {} of them are no audit event and are marked; {} were kept before; \
-         {} findings; {} segments sealed",
-        HumanCount(total.counts.rows),
+        "kept {} ({}) of {}; {} of them {} no audit event and {} marked; {} were kept before; {}; {} sealed",
+        counted(total.counts.rows, "line"),
         HumanBytes(total.counts.bytes),
-        HumanCount(job.inputs.len() as u64),
+        counted(job.inputs.len() as u64, "input"),
         HumanCount(marked),
+        are,
+        are,
         HumanBytes(known),
-        HumanCount(printed),
-        total.segments
+        counted(printed, "finding"),
+        counted(total.segments as u64, "segment")
     )?;
     for (flaw, lines) in &total.counts.marked {
         writeln!(err, "  marked {flaw}: {}", HumanCount(*lines))?;

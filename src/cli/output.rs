@@ -15,6 +15,7 @@ use arrow::json::LineDelimitedWriter;
 use arrow::json::writer::{EncoderOptions, make_encoder};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::HumanCount;
 
 /// Rows that one table holds; the next ones come in a table of their own, so that memory is
 /// bounded and the first rows do not wait for the last.
@@ -22,6 +23,9 @@ const TABLE_ROWS_MAX: usize = 1_000;
 
 /// Characters of a value that a table shows.
 const CELL_CHARS_MAX: usize = 300;
+
+/// Columns of a terminal that does not say how many it has.
+const WIDTH_UNKNOWN: u16 = 120;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -151,9 +155,7 @@ impl<'a> Rows<'a> {
     }
 
     fn flush_table(&mut self) -> Result<()> {
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-        table.set_content_arrangement(ContentArrangement::Dynamic);
+        let mut table = fitting_table(presets::UTF8_HORIZONTAL_ONLY);
         table.set_header(self.schema.fields().iter().map(|it| it.name()));
         table.add_rows(self.table.drain(..));
         writeln!(self.out, "{}", table.trim_fmt())?;
@@ -181,6 +183,27 @@ impl<'a> Rows<'a> {
         }
         Ok(())
     }
+}
+
+/// A number of things, in words: `1 segment`, `2 segments`.
+pub fn counted(count: u64, thing: &str) -> String {
+    format!("{} {thing}{}", HumanCount(count), if count == 1 { "" } else { "s" })
+}
+
+/// A table that fits the terminal, in that style of lines.
+pub fn fitting_table(lines: &str) -> Table {
+    let mut table = Table::new();
+    table.load_preset(lines).set_content_arrangement(ContentArrangement::Dynamic);
+    if let Some(width) = usable(table.width()) {
+        table.set_width(width);
+    }
+    table
+}
+
+/// The width a table is given. A terminal that says 0 does not know its own: taken at its word,
+/// every cell would be a column of single characters. `None`: no terminal, and no bound.
+fn usable(said: Option<u16>) -> Option<u16> {
+    said.map(|it| if it == 0 { WIDTH_UNKNOWN } else { it })
 }
 
 /// What a command gives when its reader may have gone (`| head`): that is no failure.
@@ -348,6 +371,19 @@ mod tests {
         let out = String::from_utf8(out).unwrap();
         assert_eq!(out.matches('n').count(), 2, "two headers");
         assert_eq!(out.matches('1').count(), TABLE_ROWS_MAX + 1);
+    }
+
+    #[test]
+    fn a_terminal_without_a_width_is_given_one() {
+        assert_eq!(usable(Some(0)), Some(WIDTH_UNKNOWN));
+        assert_eq!(usable(Some(80)), Some(80));
+        assert_eq!(usable(None), None);
+    }
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        let words = [0, 1, 2, 1_790].map(|it| counted(it, "line"));
+        assert_eq!(words, ["0 lines", "1 line", "2 lines", "1,790 lines"]);
     }
 
     #[test]

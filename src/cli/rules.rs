@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueHint};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::presets;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::output::{counted, fitting_table};
 use super::shared::Usage;
 use crate::decode;
 use crate::rules::{self, LoadError, LoadOptions, Loaded, Rule, RuleSet, Scratch};
@@ -93,13 +94,13 @@ fn check(paths: &[PathBuf], lenient: bool, out: &mut impl Write) -> Result<u8> {
         writeln!(out, "warning: {warning}")?;
     }
     let (good, bad) = (loaded.rules.len(), loaded.errors.len());
-    writeln!(out, "{good} rules good, {bad} broken, {} warnings", loaded.warnings.len())?;
+    let warnings = counted(loaded.warnings.len() as u64, "warning");
+    writeln!(out, "{} good, {bad} broken, {warnings}", counted(good as u64, "rule"))?;
     Ok(u8::from(bad > 0 && !(lenient && good > 0)))
 }
 
 fn list(rules: &RuleSet, out: &mut impl Write) -> Result<u8> {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    let mut table = fitting_table(presets::NOTHING);
     table.set_header(["LEVEL", "ID", "TITLE", "FILE"]);
     for rule in rules.rules() {
         let place = format!("{}:{}", rule.file.display(), rule.line);

@@ -7,13 +7,11 @@ use anyhow::{Context, Result};
 
 use super::output::{Format, unless_closed};
 use super::query::show;
-use super::shared::Usage;
-use crate::archive::catalog::Scope;
+use super::shared::{ScopeArgs, Usage};
 use crate::clock::{Clock, SystemClock};
 use crate::query::field::RAW_BYTES;
 use crate::query::language::Query;
 use crate::query::sql::{Engine, SEARCH_COLUMNS, SEARCH_ROWS, Search};
-use crate::query::time;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,15 +39,8 @@ pub struct Args {
         allow_hyphen_values = true
     )]
     search: String,
-    /// Only events since then: an age (90s, 2h, 7d), a UTC date, `today`, or RFC 3339.
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
-    /// Only events before then.
-    #[arg(long, value_name = "TIME")]
-    until: Option<String>,
-    /// Only events of this cluster.
-    #[arg(long, value_name = "NAME")]
-    cluster: Option<String>,
+    #[command(flatten)]
+    scope: ScopeArgs,
     /// How many events to show, the newest ones.
     #[arg(long, value_name = "N", default_value_t = SEARCH_ROWS)]
     limit: usize,
@@ -84,9 +75,6 @@ fn write(args: &Args, format: Format, now: i64, out: &mut dyn Write) -> Result<u
 
 /// What the arguments ask for.
 fn asked(args: &Args, format: Format, now: i64) -> Result<Search> {
-    let moment = |name: &'static str, text: &Option<String>| {
-        text.as_deref().map(|it| time::moment(it, now)).transpose().context(name)
-    };
     let columns = match format {
         Format::Raw => vec![RAW_BYTES.to_owned()],
         _ if args.columns.is_empty() => SEARCH_COLUMNS.map(str::to_owned).to_vec(),
@@ -94,11 +82,7 @@ fn asked(args: &Args, format: Format, now: i64) -> Result<Search> {
     };
     Ok(Search {
         query: Query::parse(&args.search, now).context("the search is not understood")?,
-        scope: Scope {
-            since: moment("--since", &args.since)?,
-            until: moment("--until", &args.until)?,
-            cluster: args.cluster.clone(),
-        },
+        scope: args.scope.scope(now)?,
         rows_max: args.limit,
         columns,
     })

@@ -5,10 +5,18 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use crate::archive::catalog::Scope;
+use crate::cause;
 use crate::config::{Config, Rules};
 use crate::pipeline::Stop;
 use crate::pipeline::stop::spawn;
+use crate::query::time;
 use crate::rules::{self, LoadOptions, RuleSet};
+use crate::source::find::inputs;
+use crate::source::open::Input;
+
+/// The endings that [`inputs`] looks for in a folder, in words.
+const ENDINGS: &str = ".log, .json, .jsonl, .ndjson, .gz or .zst";
 
 /// The command was used wrongly.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +45,63 @@ impl RuleArgs {
     }
 }
 
+/// Which inputs to read.
+#[derive(Debug, Clone, clap::Args)]
+pub struct InputArgs {
+    /// Files, folders or `-` for standard input; plain, gzip or zstd.
+    #[arg(required = true, value_name = "FILE|DIR|-", value_hint = clap::ValueHint::AnyPath)]
+    inputs: Vec<PathBuf>,
+}
+
+impl InputArgs {
+    /// Finds them. None is wrong usage: a folder that was misspelt must not look like a cluster
+    /// in which nothing happened.
+    ///
+    /// # Errors
+    /// When a path is not there, a folder cannot be read, or none of them holds a log.
+    pub fn find(&self) -> Result<Vec<Input>> {
+        let found = inputs(&self.inputs)?;
+        if found.is_empty() {
+            let named = listed(&self.inputs);
+            let why = format!("no log was found in {named}: no file there ends in {ENDINGS}");
+            return Err(Usage(why).into());
+        }
+        Ok(found)
+    }
+}
+
+/// Which events of an archive to look at.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ScopeArgs {
+    /// Only events since then: an age (90s, 2h, 7d), a UTC date, `today`, or RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only events before then.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Only events of this cluster.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+}
+
+impl ScopeArgs {
+    /// What they mean at `now`, µs.
+    ///
+    /// # Errors
+    /// When a time is not understood; the flag is named.
+    pub fn scope(&self, now: i64) -> Result<Scope, Usage> {
+        let at = |flag: &str, text: &Option<String>| {
+            let moment = text.as_deref().map(|it| time::moment(it, now)).transpose();
+            moment.map_err(|error| Usage(format!("{flag}: {}", cause::line(&error))))
+        };
+        Ok(Scope {
+            since: at("--since", &self.since)?,
+            until: at("--until", &self.until)?,
+            cluster: self.cluster.clone(),
+        })
+    }
+}
+
 /// Loads rules; what is left out, and what is doubtful, is logged.
 ///
 /// # Errors
@@ -50,10 +115,15 @@ pub fn load(paths: &[PathBuf], options: &LoadOptions) -> Result<Arc<RuleSet>> {
         tracing::warn!("{warning}");
     }
     if loaded.rules.is_empty() {
-        let named: Vec<String> = paths.iter().map(|it| it.display().to_string()).collect();
-        return Err(Usage(format!("no rule was found in {}", named.join(", "))).into());
+        return Err(Usage(format!("no rule was found in {}", listed(paths))).into());
     }
     Ok(Arc::new(loaded.rules))
+}
+
+/// Paths as a message names them.
+fn listed(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().map(|it| it.display().to_string()).collect();
+    names.join(", ")
 }
 
 /// The rules that a configuration names: their paths, and whether the shipped ones are among them.
@@ -99,4 +169,24 @@ pub fn stop_on_signal() -> Result<Stop> {
         });
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_searched_for_every_ending_that_is_named_and_no_other() {
+        let endings = ENDINGS.split([' ', ',']).filter(|it| it.starts_with('.'));
+        let endings: Vec<&str> = endings.collect();
+        assert_eq!(endings.len(), 6, "{endings:?}");
+        let dir = tempfile::tempdir().unwrap();
+        crate::durable::write(&dir.path().join("notes.txt"), b"").unwrap();
+        let args = InputArgs { inputs: vec![dir.path().to_owned()] };
+        assert!(args.find().unwrap_err().is::<Usage>());
+        for ending in &endings {
+            crate::durable::write(&dir.path().join(format!("audit{ending}")), b"").unwrap();
+        }
+        assert_eq!(args.find().unwrap().len(), endings.len());
+    }
 }

@@ -10,8 +10,9 @@ use sha2::{Digest, Sha256};
 
 use super::scan::Origin;
 use crate::event::{Event, Field};
+use crate::hex::hex;
 use crate::rules::{Level, Rule};
-use crate::seal::leaf::{Hash, hex, leaf};
+use crate::seal::leaf::{Hash, leaf};
 
 /// How much of the hash makes an id: 16 bytes are plenty, and 32 digits still fit a line.
 const ID_BYTES: usize = 16;

@@ -1,10 +1,9 @@
 //! Rules over inputs; nothing is stored.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::feed::pump;
-use super::lanes::{self, Entrance, Received, Stream, Width};
+use super::lanes::{self, Entrance, PATIENCE, Received, Stream, Width};
 use super::stop::Stop;
 use super::worker::{Counts, Worker};
 use crate::clock::Clock;
@@ -13,9 +12,6 @@ use crate::rules::RuleSet;
 use crate::seal::leaf::Chain;
 use crate::source::chunk::Chunker;
 use crate::source::open::{Input, OpenError, open};
-
-/// How long the exit waits before it looks whether it was asked for something else.
-pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What is to be detected in.
 pub struct Job {

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::archivist::{Archivist, ArchivistError, Committed};
-use super::detect::PATIENCE;
 use super::feed::{Feeder, Settle};
-use super::lanes::{self, Entrance, Exit, Received, Width};
+use super::lanes::{self, Entrance, Exit, PATIENCE, Received, Width};
 use super::resume::ResumeError;
 use super::stop::Stop;
 use super::worker::{Done, Worker};

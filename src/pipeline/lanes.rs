@@ -13,6 +13,9 @@ use crate::source::Chunk;
 /// Chunks that wait for a worker, or for the archivist, unless configured otherwise.
 pub const LANE_CHUNKS_MAX: usize = 8;
 
+/// How long the exit waits before it looks whether it was asked for something else.
+pub(super) const PATIENCE: Duration = Duration::from_millis(50);
+
 /// A stream of lines, as every stage sees it.
 #[derive(Debug)]
 pub struct Stream {
@@ -166,15 +169,19 @@ fn take(waiting: &Mutex<Receiver<Job>>) -> Option<Job> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn chunks_come_out_in_the_order_they_went_in() {
-        let stream = Arc::new(Stream {
+    fn stream() -> Arc<Stream> {
+        Arc::new(Stream {
             source: 0,
             cluster: "c".into(),
             name: "n".into(),
             start: 0,
             chain: Chain::default(),
-        });
+        })
+    }
+
+    #[test]
+    fn chunks_come_out_in_the_order_they_went_in() {
+        let stream = stream();
         let enter = |entrance: Entrance| {
             for start in 0..500 {
                 assert!(entrance.put(&stream, Chunk { start, bytes: Vec::new(), fragment: false }));
@@ -198,13 +205,7 @@ mod tests {
 
     #[test]
     fn a_source_is_told_when_the_pipeline_has_ended() {
-        let stream = Arc::new(Stream {
-            source: 0,
-            cluster: "c".into(),
-            name: "n".into(),
-            start: 0,
-            chain: Chain::default(),
-        });
+        let stream = stream();
         let enter = |entrance: Entrance| {
             while entrance.put(&stream, Chunk { start: 0, bytes: Vec::new(), fragment: false }) {}
         };

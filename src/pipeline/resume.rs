@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use crate::archive::catalog::{Catalog, CatalogError, SourceRow};
-use crate::seal::leaf::{Chain, hex, leaf};
+use crate::hex::hex;
+use crate::seal::leaf::{Chain, leaf};
 use crate::source::chunk::{Chunk, Chunker, Next};
 
 /// Why it is not known where a stream goes on.

@@ -308,6 +308,7 @@ mod tests {
     use crate::archive::catalog::{Commit, FindingRow, NewPart, StoredFile};
     use crate::archive::columns::Columns;
     use crate::archive::part;
+    use crate::cause;
     use crate::decode;
     use crate::event;
     use arrow::array::AsArray;
@@ -315,7 +316,6 @@ mod tests {
     use datafusion::physical_plan::displayable;
     use parquet::arrow::ArrowWriter;
     use serde_json::{Value, json};
-    use std::error::Error;
     use std::fmt::Write;
     use std::fs::{File, create_dir};
 
@@ -406,23 +406,18 @@ mod tests {
         let mut out = Vec::new();
         let mut answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return chain(&error),
+            Err(error) => return cause::line(&error),
         };
         let mut writer = LineDelimitedWriter::new(&mut out);
         loop {
             match answer.next().await {
                 Ok(Some(batch)) => writer.write(&batch).unwrap(),
                 Ok(None) => break,
-                Err(error) => return chain(&error),
+                Err(error) => return cause::line(&error),
             }
         }
         writer.finish().unwrap();
         String::from_utf8(out).unwrap()
-    }
-
-    fn chain(error: &dyn Error) -> String {
-        let cause = error.source().map(|it| format!(": {}", chain(it))).unwrap_or_default();
-        format!("{error}{cause}")
     }
 
     /// Three parts on three days in two clusters.
@@ -711,7 +706,7 @@ mod tests {
     async fn there_must_be_an_archive() {
         let dir = tempfile::tempdir().unwrap();
         let error = Engine::open(dir.path()).unwrap_err();
-        assert!(chain(&error).contains("is no archive"), "{}", chain(&error));
+        assert!(cause::line(&error).contains("is no archive"), "{}", cause::line(&error));
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use super::compile::Node;
 use super::prefilter::{Prefilter, positions};
 use super::scratch::{Context, Scratch};
 use crate::event::Event;
+use crate::hex::hex;
 
 /// The place of a rule in its set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,16 +105,4 @@ fn hash(texts: &[(String, String)]) -> String {
         hasher.update(text);
     }
     hex(&hasher.finalize())
-}
-
-/// Lower-case hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        if write!(text, "{byte:02x}").is_err() {
-            debug_assert!(false, "a string takes any text");
-        }
-        text
-    })
 }

@@ -88,7 +88,7 @@ impl Checkpoint {
 pub fn verifier(name: &str, key: &VerifyingKey) -> String {
     let mut blob = vec![ED25519];
     blob.extend_from_slice(key.as_bytes());
-    format!("{name}+{}+{}", super::leaf::hex(&key_id(name, key)), base64(&blob))
+    format!("{name}+{}+{}", crate::hex::hex(&key_id(name, key)), base64(&blob))
 }
 
 /// The name and key of a [`verifier`] line.

@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
+
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
@@ -18,28 +20,6 @@ pub fn node(left: &Hash, right: &Hash) -> Hash {
 /// SHA-256 of some bytes.
 pub fn digest(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        for digit in [byte >> 4, byte & 0x0f] {
-            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
-        text
-    })
-}
-
-/// The inverse of [`hex`], for one hash.
-pub fn unhex(text: &str) -> Option<Hash> {
-    let mut hash = [0; 32];
-    if text.len() != hash.len() * 2 {
-        return None;
-    }
-    for (index, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(index * 2..index * 2 + 2)?, 16).ok()?;
-    }
-    Some(hash)
 }
 
 /// A running digest over the leaves of a source's lines, in their order.
@@ -71,13 +51,6 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hex_is_undone() {
-        let hash = digest(b"a");
-        assert_eq!(unhex(&hex(&hash)), Some(hash));
-        assert_eq!(unhex("zz"), None);
-    }
 
     #[test]
     fn the_empty_leaf_is_rfc_6962s() {

@@ -72,7 +72,8 @@ fn largest_power_below(count: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seal::leaf::{hex, leaf};
+    use crate::hex::hex;
+    use crate::seal::leaf::leaf;
 
     /// The tree of certificate-transparency's reference tests.
     fn leaves() -> Vec<Hash> {

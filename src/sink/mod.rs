@@ -15,6 +15,7 @@ use crate::config::Settings;
 mod backoff;
 mod build;
 mod cause;
+mod notices;
 pub mod outbox;
 mod routes;
 mod stdout;

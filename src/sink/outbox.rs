@@ -12,6 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::cause::causes;
+use super::notices::Notices;
 use super::{Backoff, DeliverError, Message, Named, Sink};
 use crate::archive::catalog::{Catalog, CatalogError};
 use crate::archive::outbox::{Outcome, Pending};
@@ -92,6 +93,7 @@ pub fn start(start: Start) -> Result<Outbox, CatalogError> {
             unsettled: Vec::new(),
             soonest: None,
             counted: None,
+            notices: Notices::default(),
         });
     }
     // Only once every catalog is open: an error above leaves nothing running.
@@ -145,6 +147,17 @@ enum Round {
     },
 }
 
+/// How the tries of a round ended, for the log.
+#[derive(Debug, Default)]
+struct Tries {
+    /// Whether the destination has one of the messages.
+    sent: bool,
+    /// How many are to be repeated.
+    failed: u64,
+    /// Why the last of them is.
+    error: String,
+}
+
 /// The loop of one sink. It owns its connection to the catalog.
 struct Feeder {
     name: String,
@@ -162,6 +175,8 @@ struct Feeder {
     soonest: Option<i64>,
     /// When the waiting messages were last counted.
     counted: Option<Duration>,
+    /// What the log was told of its failures.
+    notices: Notices,
 }
 
 impl Feeder {
@@ -234,17 +249,24 @@ impl Feeder {
         let batch_max = usize::try_from(pace.batch_max.max(1)).unwrap_or(1);
         let ends = self.deliver(&due, batch_max).await;
         let (mut moved, mut asked) = (false, None);
+        let mut tries = Tries::default();
         for pending in due {
             let end = ends.get(&pending.id).cloned().unwrap_or_else(|| {
                 Err(DeliverError::Retry { after: None, why: "the sink panicked".to_owned() })
             });
             match &end {
-                Err(DeliverError::Retry { after, .. }) => asked = asked.max(*after),
-                Ok(()) | Err(DeliverError::Rejected { .. }) => moved = true,
+                Err(DeliverError::Retry { after, why }) => {
+                    asked = asked.max(*after);
+                    tries.failed += 1;
+                    tries.error.clone_from(why);
+                }
+                Ok(()) => (moved, tries.sent) = (true, true),
+                Err(DeliverError::Rejected { .. }) => moved = true,
             }
             let outcome = self.outcome(&pending, end);
             self.unsettled.push((pending.id, outcome));
         }
+        self.tell(&tries);
         // A crash here sends the messages again, under the same ids.
         self.settle().await?;
         Ok(Round::Tried { moved, asked })
@@ -281,7 +303,22 @@ impl Feeder {
         ends
     }
 
-    /// What the catalog is to note, counted and logged.
+    /// Logs how a round ended, where the log does not say so already.
+    fn tell(&mut self, tries: &Tries) {
+        let (sink, error) = (self.name.as_str(), tries.error.as_str());
+        if let Some(failed) = self.notices.failed(tries.failed, self.clock.elapsed()) {
+            tracing::warn!(sink, error, failed, "alerts could not be delivered; trying again");
+        }
+        if tries.sent
+            && tries.failed == 0
+            && let Some(failed) = self.notices.worked()
+        {
+            tracing::info!(sink, failed, "alerts are delivered again");
+        }
+    }
+
+    /// What the catalog is to note, counted. What is given up is logged, one line a message: it
+    /// is said once, and nobody else says it.
     fn outcome(&mut self, pending: &Pending, end: Result<(), DeliverError>) -> Outcome {
         let failures = pending.attempts.saturating_add(1);
         let (sink, id) = (self.name.as_str(), pending.id.as_str());
@@ -289,7 +326,7 @@ impl Feeder {
             Ok(()) => (Outcome::Sent, "sent"),
             Err(DeliverError::Retry { after, why: error }) if !self.backoff.spent(failures) => {
                 let wait = self.backoff.wait(id, failures, after);
-                tracing::warn!(sink, id, error, failures, ?wait, "an alert is to be sent again");
+                tracing::debug!(sink, id, error, failures, ?wait, "an alert is to be sent again");
                 let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
                 let due = self.clock.now().saturating_add(wait);
                 self.soonest = Some(self.soonest.map_or(due, |it| it.min(due)));

@@ -85,12 +85,16 @@ fn round_trip(clusters: &[Cluster]) -> TempDir {
     dir
 }
 
-/// What a cluster's inputs hold. A POST that was repeated is a file with the same bytes: files
-/// of one run are each kept, so it counts each time.
+/// What a cluster's inputs hold. A POST that was repeated is a file with the same bytes: it is
+/// kept once.
 fn held(cluster: &Cluster) -> Held {
     let mut held = Held { json: cluster.name.starts_with("logs-"), ..Held::default() };
+    let mut seen = std::collections::BTreeSet::new();
     for input in &cluster.inputs {
         let log = common::uncompressed(input);
+        if !seen.insert(kustos::seal::leaf::digest(&log)) {
+            continue;
+        }
         held.feeds += log.iter().filter(|it| **it == b'\n').count();
         lines(&log).for_each(|it| count(&mut held.lines, it));
     }
@@ -116,11 +120,11 @@ fn the_same_file_twice_in_one_run_does_not_spoil_the_next() {
     let inputs = [one, copy, other];
     ingest(&kept, "c", &inputs).ended(0);
     let held = common::stored_lines(&kept, None);
-    for text in [&b"{\"a\":1}"[..], b"{\"a\":2}", b"{\"b\":2}"] {
-        let mut line = Lines::new();
-        count(&mut line, text);
-        assert!(line.keys().all(|it| held.contains_key(it)), "{}", String::from_utf8_lossy(text));
+    let mut want = Lines::new();
+    for text in [&b"{\"a\":1}"[..], b"{\"a\":1}", b"{\"a\":2}", b"{\"b\":2}"] {
+        count(&mut want, text);
     }
+    assert!(held == want, "the copy is kept once, the other file whole");
     let again = ingest(&kept, "c", &inputs).ended(0);
     assert!(again.stderr.starts_with("kept 0 lines"), "{}", again.stderr);
 }

@@ -12,11 +12,11 @@ use crate::pipeline::Stop;
 use crate::pipeline::stop::spawn;
 use crate::query::time;
 use crate::rules::{self, LoadOptions, RuleSet};
-use crate::source::find::inputs;
+use crate::source::find::{ENDINGS, inputs};
 use crate::source::open::Input;
 
-/// The endings that [`inputs`] looks for in a folder, in words.
-const ENDINGS: &str = ".log, .json, .jsonl, .ndjson, .gz or .zst";
+/// How soon after the first a second signal counts: a terminal and a supervisor may send one each.
+const SECOND_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The command was used wrongly.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,9 @@ impl InputArgs {
         let found = inputs(&self.inputs)?;
         if found.is_empty() {
             let named = listed(&self.inputs);
-            let why = format!("no log was found in {named}: no file there ends in {ENDINGS}");
+            let endings = ENDINGS.join(", .");
+            let why =
+                format!("no log was found in {named}: no file there ends in one of .{endings}");
             return Err(Usage(why).into());
         }
         Ok(found)
@@ -156,16 +158,22 @@ pub fn stop_on_signal() -> Result<Stop> {
     drop(guard);
     spawn("signals", move || {
         runtime.block_on(async {
-            for code in [None, Some(130)] {
+            let mut signal = async || {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
-                match code {
-                    None => asked.ask(),
-                    Some(code) => std::process::exit(code),
+            };
+            signal().await;
+            asked.ask();
+            let same = async {
+                loop {
+                    signal().await;
                 }
-            }
+            };
+            tokio::time::timeout(SECOND_AFTER, same).await.unwrap_or(());
+            signal().await;
+            std::process::exit(130);
         });
     });
     Ok(stop)
@@ -177,16 +185,13 @@ mod tests {
 
     #[test]
     fn a_folder_is_searched_for_every_ending_that_is_named_and_no_other() {
-        let endings = ENDINGS.split([' ', ',']).filter(|it| it.starts_with('.'));
-        let endings: Vec<&str> = endings.collect();
-        assert_eq!(endings.len(), 6, "{endings:?}");
         let dir = tempfile::tempdir().unwrap();
         crate::durable::write(&dir.path().join("notes.txt"), b"").unwrap();
         let args = InputArgs { inputs: vec![dir.path().to_owned()] };
         assert!(args.find().unwrap_err().is::<Usage>());
-        for ending in &endings {
-            crate::durable::write(&dir.path().join(format!("audit{ending}")), b"").unwrap();
+        for ending in ENDINGS {
+            crate::durable::write(&dir.path().join(format!("audit.{ending}")), b"").unwrap();
         }
-        assert_eq!(args.find().unwrap().len(), endings.len());
+        assert_eq!(args.find().unwrap().len(), ENDINGS.len());
     }
 }

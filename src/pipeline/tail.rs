@@ -11,6 +11,7 @@ use super::lanes::{Entrance, Stream};
 use super::resume::{Located, Named, ResumeError, locate};
 use super::stop::Stop;
 use crate::archive::catalog::Catalog;
+use crate::cause;
 use crate::clock::Clock;
 use crate::source::chunk::Chunker;
 use crate::source::open::{Input, OpenError, open, open_at};
@@ -96,7 +97,7 @@ impl Follower<'_> {
                     state.tail.wait();
                 }
                 Err(error) => {
-                    let words = full(&error);
+                    let words = cause::line(&error);
                     tracing::error!(path = %source.path.display(), error = words, "the source cannot be read; trying again");
                     self.observer.state(source, Some(&words));
                     failing = true;
@@ -161,7 +162,7 @@ impl Follower<'_> {
                 Ok(_) => drop(state.rotated.insert(stem)),
                 // Half written, or deleted meanwhile: looked at again after the next rotation.
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), error = full(&error), "a rotated file was not read to its end")
+                    tracing::warn!(path = %path.display(), error = cause::line(&error), "a rotated file was not read to its end")
                 }
             }
         }
@@ -243,17 +244,6 @@ impl Follower<'_> {
     fn failed(&self, error: io::Error) -> ResumeError {
         ResumeError::Read { name: self.source.path.display().to_string(), source: error }
     }
-}
-
-/// An error with its causes, in one line.
-fn full(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words = format!("{words}: {error}");
-        cause = error.source();
-    }
-    words
 }
 
 enum Advance {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::open::{Input, OpenError};
 
 /// Endings of files that a folder is searched for.
-const ENDINGS: [&str; 6] = ["log", "json", "jsonl", "ndjson", "gz", "zst"];
+pub const ENDINGS: [&str; 6] = ["log", "json", "jsonl", "ndjson", "gz", "zst"];
 
 /// The inputs that paths name: `-` is standard input, a folder means every log below it.
 ///

@@ -8,8 +8,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kustos::archive::catalog::{Catalog, FindingRow};
+use kustos::archive::catalog::Catalog;
 use kustos::archive::outbox::Counts;
+use kustos::archive::outbox::FindingRow;
 use kustos::clock::{Clock, SystemClock};
 use kustos::config::Settings;
 use kustos::metrics::Metrics;

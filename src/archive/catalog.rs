@@ -1,22 +1,20 @@
 //! The index of an archive: which parts and segments there are, how far each source is
 //! kept, and what was found. SQLite, WAL, `synchronous=FULL`.
 //!
-//! One rule: a [`Commit`] is one transaction. What it names is durable before it begins,
-//! and counts once it has ended.
+//! One rule: a [`Commit`](super::commit::Commit) is one transaction. What it names is durable
+//! before it begins, and counts once it has ended.
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use super::stored::{self, Boundary, StoredFile};
 
 /// How long one writer waits for another before it gives up.
 const BUSY_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The version of the tables below; another one is refused.
 const FORMAT: i64 = 1;
-
-/// Only the newest position within so many bytes of a source is kept: a tail commits every second,
-/// and a copy that was cut short is still known up to its last multiple of this.
-const POSITIONS_BYTES_MIN: i64 = 16 << 20;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -54,6 +52,11 @@ CREATE TABLE IF NOT EXISTS marked (
   cluster TEXT NOT NULL, reason TEXT NOT NULL, lines INTEGER NOT NULL, PRIMARY KEY (cluster, reason)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ledger (leaf_index INTEGER PRIMARY KEY, kind TEXT NOT NULL, entry TEXT NOT NULL, leaf TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS correlations (id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, seeded INTEGER);
+CREATE TABLE IF NOT EXISTS windows (
+  correlation INTEGER NOT NULL REFERENCES correlations(id), key BLOB NOT NULL, state BLOB NOT NULL, last INTEGER NOT NULL,
+  PRIMARY KEY (correlation, key)
+) WITHOUT ROWID;
 ";
 
 /// Why the catalog could not be read or written.
@@ -85,48 +88,6 @@ pub enum CatalogError {
     },
 }
 
-/// A Parquet file of events: a part, or a segment when it is sealed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredFile {
-    /// The file's name without its ending.
-    pub id: String,
-    /// Where it lies.
-    pub path: PathBuf,
-    /// The cluster its events are of.
-    pub cluster: String,
-    /// The UTC date of its events, `2006-01-02`.
-    pub date: String,
-    /// How many events it holds.
-    pub rows: u64,
-    /// How many bytes of lines they were.
-    pub bytes_in: u64,
-    /// How many bytes the file has.
-    pub bytes_stored: u64,
-    /// The first event's place in the archive.
-    pub seq_first: i64,
-    /// The last event's place in the archive.
-    pub seq_last: i64,
-    /// The earliest stage time, µs; `None` when no event has one.
-    pub time_first: Option<i64>,
-    /// The latest stage time, µs; `None` when no event has one.
-    pub time_last: Option<i64>,
-    /// When it was written, µs.
-    pub created: i64,
-    /// SHA-256 of the file, hex.
-    pub sha256: String,
-}
-
-/// A part that is to be recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewPart {
-    /// The file, synced.
-    pub file: StoredFile,
-    /// Its events' leaves, 32 bytes each, in the order of `seq`; dropped when it is sealed.
-    pub leaves: Vec<u8>,
-    /// How far which sources had been read, as JSON.
-    pub sources: String,
-}
-
 /// A sealed file and what the ledger says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentRow {
@@ -155,17 +116,6 @@ pub struct Scope {
     pub cluster: Option<String>,
 }
 
-/// How far a source is kept: the digest chains the leaves of all lines up to `end`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Boundary {
-    /// Offset after the last kept byte, in the uncompressed stream.
-    pub end: u64,
-    /// Hex digest of everything before it.
-    pub digest: String,
-    /// Whether it is kept for ever: a stream has ended here, or ended in half a line just after.
-    pub lasting: bool,
-}
-
 /// A stream of lines the archive has seen: one file under all its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceRow {
@@ -173,44 +123,6 @@ pub struct SourceRow {
     pub id: i64,
     /// Everything kept of it, oldest first.
     pub boundaries: Vec<Boundary>,
-}
-
-/// A finding as the catalog keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FindingRow {
-    /// Hash of the rule and the event: the same after every replay.
-    pub id: String,
-    /// The rule's id.
-    pub rule: String,
-    /// The rule's title.
-    pub title: String,
-    /// The rule's level.
-    pub level: String,
-    /// The event's cluster.
-    pub cluster: String,
-    /// The event's stage time, RFC 3339.
-    pub time: Option<String>,
-    /// The finding as `kustos detect` prints it.
-    pub body: String,
-    /// The sinks it is to be sent to.
-    pub sinks: Vec<String>,
-}
-
-/// What one transaction records.
-#[derive(Debug, Default)]
-pub struct Commit {
-    /// Parts that are synced on disk.
-    pub parts: Vec<NewPart>,
-    /// How far each source is now kept.
-    pub positions: Vec<(i64, Boundary)>,
-    /// What was found.
-    pub findings: Vec<FindingRow>,
-    /// Marked lines by cluster and reason.
-    pub marked: Vec<(String, &'static str, u64)>,
-    /// The next event's place.
-    pub next_seq: i64,
-    /// The time of the commit, µs.
-    pub now: i64,
 }
 
 /// An open catalog. One per thread: SQLite orders the writers.
@@ -314,54 +226,6 @@ impl Catalog {
     /// When SQLite refuses.
     pub fn next_seq(&self) -> Result<i64, CatalogError> {
         Ok(self.meta("next_seq")?.and_then(|it| it.parse().ok()).unwrap_or(0))
-    }
-
-    /// Records a commit, whole or not at all.
-    ///
-    /// # Errors
-    /// When SQLite refuses; then nothing is recorded.
-    pub fn commit(&mut self, commit: &Commit) -> Result<(), CatalogError> {
-        let failed = self.failed("written");
-        let mut write = || -> Result<(), rusqlite::Error> {
-            let tx =
-                self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-            for part in &commit.parts {
-                insert_part(&tx, part)?;
-            }
-            for (source, boundary) in &commit.positions {
-                tx.prepare_cached(
-                    "DELETE FROM positions
-                     WHERE source = ?1 AND end < ?2 AND end / ?3 = ?2 / ?3 AND lasting = 0",
-                )?
-                .execute(params![
-                    source,
-                    signed(boundary.end),
-                    POSITIONS_BYTES_MIN
-                ])?;
-                tx.prepare_cached(
-                    "INSERT INTO positions VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT DO UPDATE SET lasting = max(lasting, excluded.lasting)",
-                )?
-                .execute(params![
-                    source,
-                    signed(boundary.end),
-                    boundary.digest,
-                    boundary.lasting
-                ])?;
-            }
-            super::outbox::insert(&tx, &commit.findings, commit.now)?;
-            for (cluster, reason, lines) in &commit.marked {
-                tx.prepare_cached(
-                    "INSERT INTO marked VALUES (?1, ?2, ?3)
-                     ON CONFLICT DO UPDATE SET lines = lines + excluded.lines",
-                )?
-                .execute(params![cluster, reason, signed(*lines)])?;
-            }
-            tx.prepare_cached("INSERT OR REPLACE INTO meta VALUES ('next_seq', ?1)")?
-                .execute([commit.next_seq.to_string()])?;
-            tx.commit()
-        };
-        write().map_err(failed)
     }
 
     /// The source of that cluster whose first line has that hash, one row for each that differs later.
@@ -488,7 +352,7 @@ impl Catalog {
                     let mut file = part_row(&self.dir, row)?;
                     if row.get::<_, i64>(12)? == 1 {
                         file.path =
-                            super::segment::path(&self.dir, &file.cluster, &file.date, &file.id);
+                            stored::segment_path(&self.dir, &file.cluster, &file.date, &file.id);
                     }
                     Ok(file)
                 })?
@@ -512,32 +376,10 @@ impl Catalog {
     }
 }
 
-fn insert_part(tx: &Transaction<'_>, part: &NewPart) -> Result<(), rusqlite::Error> {
-    let file = &part.file;
-    tx.prepare_cached("INSERT INTO parts VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)")?
-        .execute(params![
-            file.id,
-            file.cluster,
-            file.date,
-            signed(file.rows),
-            signed(file.bytes_in),
-            signed(file.bytes_stored),
-            file.seq_first,
-            file.seq_last,
-            file.time_first,
-            file.time_last,
-            file.created,
-            file.sha256,
-            part.sources,
-            part.leaves
-        ])
-        .map(drop)
-}
-
 fn part_row(dir: &Path, row: &rusqlite::Row<'_>) -> Result<StoredFile, rusqlite::Error> {
     let id: String = row.get(0)?;
     Ok(StoredFile {
-        path: super::part::path(dir, &id),
+        path: stored::part_path(dir, &id),
         id,
         cluster: row.get(1)?,
         date: row.get(2)?,
@@ -555,7 +397,7 @@ fn part_row(dir: &Path, row: &rusqlite::Row<'_>) -> Result<StoredFile, rusqlite:
 
 fn segment_row(dir: &Path, row: &rusqlite::Row<'_>) -> Result<SegmentRow, rusqlite::Error> {
     let mut file = part_row(dir, row)?;
-    file.path = super::segment::path(dir, &file.cluster, &file.date, &file.id);
+    file.path = stored::segment_path(dir, &file.cluster, &file.date, &file.id);
     Ok(SegmentRow {
         file,
         event_root: row.get(12)?,

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::catalog::{Catalog, CatalogError, SegmentRow, StoredFile};
+use super::catalog::{Catalog, CatalogError, SegmentRow};
 use super::ledger::{LedgerError, Manifest};
 use super::recover::Archive;
 use super::retain;
 use super::segment::{self, SegmentError};
+use super::stored::StoredFile;
 use crate::durable::{self, DurableError};
 use crate::hex::hex;
 use crate::seal::tree;
@@ -176,7 +177,7 @@ fn seal(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::catalog::Commit;
+    use crate::archive::commit::Commit;
 
     #[test]
     fn the_time_of_keeping_only_grows_once_there_are_events() {

@@ -11,7 +11,8 @@ use ed25519_dalek::{SigningKey, VerifyingKey};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{Catalog, CatalogError, SegmentRow, StoredFile, signed, unsigned};
+use super::catalog::{Catalog, CatalogError, SegmentRow, signed, unsigned};
+use super::stored::StoredFile;
 use crate::durable::{self, DurableError};
 use crate::hex::{hex, unhex};
 use crate::seal::checkpoint::{Checkpoint, NoteError, read_verifier, verifier};

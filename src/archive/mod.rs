@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod columns;
+pub mod commit;
 pub mod keep;
 pub mod ledger;
 pub mod outbox;
@@ -16,4 +17,6 @@ pub mod rulesets;
 pub mod schema;
 pub mod segment;
 pub mod skeleton;
+pub mod stored;
 pub mod verify;
+pub mod windows;

@@ -3,7 +3,28 @@
 
 use rusqlite::{Transaction, params};
 
-use super::catalog::{Catalog, CatalogError, FindingRow, signed};
+use super::catalog::{Catalog, CatalogError, signed};
+
+/// A finding as the catalog keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindingRow {
+    /// Hash of the rule and the event: the same after every replay.
+    pub id: String,
+    /// The rule's id.
+    pub rule: String,
+    /// The rule's title.
+    pub title: String,
+    /// The rule's level.
+    pub level: String,
+    /// The event's cluster.
+    pub cluster: String,
+    /// The event's stage time, RFC 3339.
+    pub time: Option<String>,
+    /// The finding as `kustos detect` prints it.
+    pub body: String,
+    /// The sinks it is to be sent to.
+    pub sinks: Vec<String>,
+}
 
 /// A finding that is to be sent to one sink.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Batches -> a part: a small Parquet file, synced, sorted so that like lies by like.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
@@ -13,9 +13,10 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use super::catalog::{NewPart, StoredFile};
 use super::columns::Batch;
+use super::commit::NewPart;
 use super::schema::{self, SKELETON};
+use super::stored::{StoredFile, part_path};
 use crate::durable::{self, DurableError};
 use crate::hex::hex;
 use crate::seal::leaf::digest;
@@ -50,11 +51,6 @@ pub struct Placed {
     pub batch: Batch,
     /// `seq` of the chunk's first line.
     pub first: i64,
-}
-
-/// Where a part lies.
-pub fn path(dir: &Path, id: &str) -> PathBuf {
-    dir.join("parts").join(format!("{id}.parquet"))
 }
 
 /// How parts and segments are encoded: they are one format.
@@ -107,7 +103,7 @@ pub fn write(
         |it: &Placed, ordinal: Option<&u32>| it.first + i64::from(ordinal.copied().unwrap_or(0));
     let seq_first = seq(first, first.batch.ordinals.first());
     let id = format!("{seq_first:016}");
-    let path = path(dir, &id);
+    let path = part_path(dir, &id);
     // A crash after this leaves a file that no row names; `recover` removes it.
     durable::write(&path, &bytes)?;
     let times = || placed.iter().filter_map(|it| it.batch.times);

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use super::catalog::{CatalogError, SegmentRow, StoredFile};
+use super::catalog::{CatalogError, SegmentRow};
 use super::ledger::{Ledger, LedgerError};
 use super::recover::Archive;
+use super::stored::StoredFile;
 use crate::durable::{self, DurableError};
 
 /// Six years, the time HIPAA asks to keep documentation (45 CFR 164.316(b)(2)(i)): 2,192 days

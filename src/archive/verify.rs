@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::catalog::{Catalog, CatalogError, SegmentRow, StoredFile};
+use super::catalog::{Catalog, CatalogError, SegmentRow};
 use super::ledger::{Entry, Manifest, newest_checkpoint};
 use super::read::lines;
 use super::segment::digest;
+use super::stored::StoredFile;
 use crate::hex::{hex, unhex};
 use crate::seal::leaf::{Hash, leaf};
 use crate::seal::tree;

@@ -10,9 +10,10 @@ use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
 use super::output::{counted, fitting_table};
-use crate::archive::catalog::{Catalog, StoredFile};
+use crate::archive::catalog::Catalog;
 use crate::archive::recover::Archive;
 use crate::archive::retain::{self, Verdict};
+use crate::archive::stored::StoredFile;
 use crate::archive::verify::{State, verify};
 use crate::clock::{Clock, SystemClock};
 use crate::event;

@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use super::lanes::Stream;
 use super::worker::{Counts, Done, Ending};
-use crate::archive::catalog::{Boundary, CatalogError, Commit, FindingRow};
+use crate::archive::catalog::CatalogError;
+use crate::archive::commit::Commit;
 use crate::archive::keep::{self, Policy, SealError};
+use crate::archive::outbox::FindingRow;
 use crate::archive::part::{self, PartError, Placed};
 use crate::archive::recover::Archive;
+use crate::archive::stored::Boundary;
 use crate::clock::Clock;
 use crate::detect::Finding;
 use crate::seal::leaf::Chain;

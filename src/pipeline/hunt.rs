@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 
 use super::stop::{Stop, guarded};
-use crate::archive::catalog::{Catalog, CatalogError, Scope, StoredFile};
+use crate::archive::catalog::{Catalog, CatalogError, Scope};
 use crate::archive::read::{ReadError, lines};
+use crate::archive::stored::StoredFile;
 use crate::decode;
 use crate::detect::{Finding, Origin, scan};
 use crate::event::{Event, Field};

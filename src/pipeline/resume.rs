@@ -155,7 +155,8 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::catalog::{Boundary, Commit};
+    use crate::archive::commit::Commit;
+    use crate::archive::stored::Boundary;
 
     fn at(catalog: &Catalog, text: &[u8], growing: bool) -> Option<(i64, u64)> {
         let named = Named { cluster: "c", name: "audit.log", line_bytes_max: 100, growing };

@@ -12,7 +12,8 @@ use datafusion::datasource::{MemTable, TableProvider};
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::archive::catalog::{Catalog, CatalogError, FindingRow, SegmentRow};
+use crate::archive::catalog::{Catalog, CatalogError, SegmentRow};
+use crate::archive::outbox::FindingRow;
 use crate::event;
 
 /// How many alerts a query sees: the newest ones.

@@ -6,7 +6,8 @@
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use crate::archive::catalog::{Scope, StoredFile};
+use crate::archive::catalog::Scope;
+use crate::archive::stored::StoredFile;
 
 /// What the conditions say of the columns that the catalog knows of each file.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -305,9 +305,11 @@ fn reads(statement: &Statement) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::catalog::{Commit, FindingRow, NewPart, StoredFile};
     use crate::archive::columns::Columns;
+    use crate::archive::commit::{Commit, NewPart};
+    use crate::archive::outbox::FindingRow;
     use crate::archive::part;
+    use crate::archive::stored::{StoredFile, part_path};
     use crate::cause;
     use crate::decode;
     use crate::event;
@@ -356,7 +358,7 @@ mod tests {
                 .build(lines.as_bytes())
                 .unwrap();
             let batch = reader.next().unwrap().unwrap();
-            let path = part::path(self.dir.path(), id);
+            let path = part_path(self.dir.path(), id);
             let file = File::create(&path).unwrap();
             let mut writer = ArrowWriter::try_new(file, schema::events(), None).unwrap();
             writer.write(&batch).unwrap();
@@ -678,7 +680,7 @@ mod tests {
         fixture.part("p1", "prod", &[json!({"verb": "get"})]);
         assert_eq!(written(engine.sql(count).await).await, "{\"n\":1}\n");
         fixture.part("p2", "prod", &[json!({"verb": "get"})]);
-        std::fs::remove_file(part::path(fixture.dir.path(), "p2")).unwrap();
+        std::fs::remove_file(part_path(fixture.dir.path(), "p2")).unwrap();
         let got = written(engine.sql(count).await).await;
         assert!(got.starts_with("files of the archive were missing in 5 attempts"), "{got}");
     }
@@ -713,7 +715,7 @@ mod tests {
     async fn a_query_begins_again_when_files_are_merged_under_it() {
         let fixture = fixture();
         let engine = fixture.engine();
-        let path = part::path(fixture.dir.path(), "p2");
+        let path = part_path(fixture.dir.path(), "p2");
         let bytes = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let search = Search { columns: vec!["name".to_owned()], ..Search::of(Query::All) };

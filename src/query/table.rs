@@ -27,8 +27,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use super::scope::Bounds;
-use crate::archive::catalog::{Catalog, StoredFile};
+use crate::archive::catalog::Catalog;
 use crate::archive::schema;
+use crate::archive::stored::StoredFile;
 
 /// Above this many files the planner is not told what each of them holds: that takes some
 /// 10 kB a file, and a query that reads so many gains little from it.

@@ -9,7 +9,7 @@ use super::compile::{CompileFault, compile};
 use super::embedded::SHIPPED;
 use super::ir::{About, Draft};
 use super::set::RuleSet;
-use super::sigma::{self, Placeholders, SigmaFault};
+use super::sigma::{self, BoundFault, Filter, FilterFault, Placeholders, SigmaFault};
 use super::{Rule, RuleIndex};
 
 /// A rule file over this size is no rule file.
@@ -116,8 +116,14 @@ pub(super) enum Fault {
     Falco,
     #[error("correlation rules are not supported by this version")]
     Correlation,
-    #[error("filters are not supported by this version")]
-    Filter,
+    #[error(transparent)]
+    Filter(FilterFault),
+    #[error("`rules` names no rule; write `any`, or a list of ids and names")]
+    FilterRules,
+    #[error(transparent)]
+    Bound(BoundFault),
+    #[error("`{key}` must be {needs}")]
+    Key { key: &'static str, needs: &'static str },
     #[error("the rule is written for a later version of Sigma")]
     Version,
     /// In the YAML or Sigma parser's words.
@@ -130,11 +136,9 @@ pub(super) enum Fault {
     #[error("id \"{id}\" is also that of {}, line {line}", file.display())]
     Duplicate { id: String, file: PathBuf, line: u32 },
     #[error(
-        "\"{0}\" is a field's literal name: brackets mean members of an array only under \"sigma-version: 3\""
+        "\"{0}\" has brackets: to judge members of an array, state \"sigma-version: 3\"; in a name, write them as \\[ and \\]"
     )]
-    LiteralBrackets(String),
-    #[error("invalid {0}")]
-    Metadata(&'static str),
+    Brackets(String),
     #[error(
         "null stands in a list of values, which Sigma does not define; it is taken as one of them"
     )]
@@ -213,6 +217,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
 struct Loader<'l> {
     placeholders: &'l Placeholders,
     drafts: Vec<Draft>,
+    filters: Vec<Filter>,
     texts: Vec<(String, String)>,
     errors: Vec<RuleError>,
     warnings: Vec<RuleError>,
@@ -223,6 +228,7 @@ impl<'l> Loader<'l> {
         Loader {
             placeholders,
             drafts: Vec::new(),
+            filters: Vec::new(),
             texts: Vec::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
@@ -250,6 +256,7 @@ impl<'l> Loader<'l> {
         }
         let parsed = sigma::parse(file, text, self.placeholders);
         self.drafts.extend(parsed.drafts);
+        self.filters.extend(parsed.filters);
         self.errors.extend(parsed.errors);
         self.warnings.extend(parsed.warnings);
         self.texts.push((file.display().to_string(), text.to_owned()));
@@ -263,6 +270,9 @@ impl<'l> Loader<'l> {
         let mut rules: Vec<Rule> = Vec::new();
         let mut nodes = Vec::new();
         let mut known: BTreeMap<String, RuleIndex> = BTreeMap::new();
+        let told = sigma::filter(&self.filters, &mut self.drafts);
+        self.errors.extend(told.errors);
+        self.warnings.extend(told.warnings);
         for Draft { about, expr } in std::mem::take(&mut self.drafts) {
             let id = about.id.clone().unwrap_or_else(|| titled(&about.title, &known));
             let twin = known.get(&id).and_then(|at| rules.get(at.get()));

@@ -14,6 +14,7 @@ mod access;
 mod compile;
 mod derived;
 mod embedded;
+mod identity;
 mod ir;
 mod level;
 mod load;
@@ -35,8 +36,9 @@ mod tests;
 use std::path::PathBuf;
 
 pub use embedded::shipped;
+pub use identity::load_kept;
 pub use level::{Level, LevelError};
-pub use load::{LoadError, LoadOptions, Loaded, RuleError, load, load_text};
+pub use load::{LoadError, LoadOptions, Loaded, RuleError, files, load, load_text};
 pub use scratch::Scratch;
 pub use set::{RuleIndex, RuleSet};
 
@@ -68,4 +70,7 @@ pub struct Rule {
     pub file: PathBuf,
     /// The line of that file its document starts on, from 1.
     pub line: u32,
+    /// SHA-256, in hex, of the text it stands in; of a Falco rule also of its condition with
+    /// macros and lists put in.
+    pub hash: String,
 }

@@ -67,7 +67,8 @@ impl Memo {
         path: &Path,
         numbers: &[u32],
     ) -> Option<Range<u32>> {
-        if numbers.len() != path.len() {
+        // A path of no steps leads to the tree itself, which has no number.
+        if numbers.is_empty() || numbers.len() != path.len() {
             return None;
         }
         let mut here = Known { stamp: self.stamp, first: 0, end: 0, onward: true };
@@ -163,6 +164,16 @@ mod tests {
             false
         });
         (reached, walked)
+    }
+
+    #[test]
+    fn the_tree_itself_is_left_to_the_walk() {
+        let mut parts = Parts::default();
+        parts.read("[1]");
+        let tree = parts.tree("[1]").unwrap();
+        let whole = Path::default();
+        let numbers = Numbers::default().of(Root::RequestObject, &whole);
+        assert_eq!(Memo::default().reach(&tree, &whole, &numbers), None);
     }
 
     #[test]

@@ -101,6 +101,21 @@ impl Access {
         Access::Paths(paths.into(), dotted(flat))
     }
 
+    /// The fields of an audit event it leads to, as dotted paths; of a computed field those
+    /// it is computed from. Below an array's member they begin at the member.
+    pub(super) fn places(&self) -> Vec<String> {
+        match self {
+            Access::Indexed(field, _) => vec![field.path().to_owned()],
+            Access::Derived(derived) => {
+                derived.sources().iter().map(|it| it.path().to_owned()).collect()
+            }
+            Access::Paths(paths, _) => paths.iter().map(Rooted::place).collect(),
+            Access::Loose { target, .. } => target.places(),
+            Access::Member(path) => vec![path.to_string()],
+            Access::Itself => Vec::new(),
+        }
+    }
+
     /// Cheap ways come first when several tests must all pass.
     pub(super) fn cost(&self) -> u32 {
         match self {
@@ -157,6 +172,15 @@ impl Rooted {
         match path.first().and_then(Root::of) {
             Some(root) => Rooted { root, path: path.rest() },
             None => Rooted { root: Root::Line, path: path.clone() },
+        }
+    }
+
+    /// The whole path, from the event's top.
+    fn place(&self) -> String {
+        match self.root.key() {
+            Some(key) if self.path.len() == 0 => key.to_owned(),
+            Some(key) => format!("{key}.{}", self.path),
+            None => self.path.to_string(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Turns the intermediate form of a rule into what judges events.
 
+use serde_json::Value;
+
 use super::access::{Access, NameError, Scope};
 use super::ir::{Expr, Item, Mode, Place, Quantifier, Test};
 use super::matcher::{Matcher, MatcherError};
@@ -69,12 +71,17 @@ pub(super) enum Node {
 
 /// Compiles a rule's expression.
 pub(super) fn compile(expr: &Expr) -> Result<Node, CompileError> {
-    Compiler::default().node(expr, Names::Event)
+    compile_at(expr, Names::Event)
+}
+
+/// Compiles a part of a rule's expression that stands at that place.
+pub(super) fn compile_at(expr: &Expr, place: Names) -> Result<Node, CompileError> {
+    Compiler::default().node(expr, place)
 }
 
 /// Where names are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Names {
+pub(super) enum Names {
     Event,
     Member,
 }
@@ -97,11 +104,7 @@ impl Compiler {
                 Node::Keywords { tests: self.matchers(item, &item.tests)?, mode: item.mode }
             }
             Expr::Members { field, quantifier, body } => {
-                let access = match place {
-                    Names::Event => Access::of_array(field),
-                    Names::Member => Access::of_member(field),
-                };
-                let access = access.map_err(|why| blame(field, why))?;
+                let access = array(field, place)?;
                 let body = Box::new(self.node(body, Names::Member)?);
                 Node::Members { access, quantifier: *quantifier, body }
             }
@@ -162,12 +165,22 @@ impl Compiler {
     }
 }
 
-fn access(field: Option<&str>, place: Names) -> Result<Access, CompileError> {
+/// The way to a field, or to the array member itself.
+pub(super) fn access(field: Option<&str>, place: Names) -> Result<Access, CompileError> {
     match (field, place) {
         (None, _) => Ok(Access::Itself),
         (Some(name), Names::Event) => Access::of(name).map_err(|why| blame(name, why)),
         (Some(name), Names::Member) => Access::of_member(name).map_err(|why| blame(name, why)),
     }
+}
+
+/// The way to an array whose members are judged one by one.
+pub(super) fn array(field: &str, place: Names) -> Result<Access, CompileError> {
+    let access = match place {
+        Names::Event => Access::of_array(field),
+        Names::Member => Access::of_member(field),
+    };
+    access.map_err(|why| blame(field, why))
 }
 
 fn blame(near: &str, why: impl Into<CompileFault>) -> CompileError {
@@ -276,15 +289,7 @@ fn members(access: &Access, quantifier: Quantifier, body: &Node, scope: Scope<'_
     let mut empty = true;
     // `true` ends the search: a member that decides the question was found.
     let decided = access.visit(scope, &mut |view| {
-        let View::Tree(value) = view else {
-            return false;
-        };
-        if value.is_null() {
-            return false;
-        }
-        // A lone value is a list of one, as it is everywhere in Sigma.
-        let members = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        members.iter().any(|member| {
+        members_of(view).iter().any(|member| {
             empty = false;
             let holds = body.holds(Scope { member: Some(member), ..scope });
             holds == matches!(quantifier, Quantifier::Any | Quantifier::None)
@@ -294,6 +299,16 @@ fn members(access: &Access, quantifier: Quantifier, body: &Node, scope: Scope<'_
         Quantifier::Any => decided,
         Quantifier::None | Quantifier::AllOrEmpty => !decided,
         Quantifier::All => !decided && !empty,
+    }
+}
+
+/// The members of what was found at an array's place.
+pub(super) fn members_of(view: View<'_>) -> &[Value] {
+    match view {
+        View::Tree(Value::Null) | View::Raw(_) | View::Text(_) => &[],
+        View::Tree(Value::Array(members)) => members,
+        // A lone value is a list of one, as it is everywhere in Sigma.
+        View::Tree(value) => std::slice::from_ref(value),
     }
 }
 

@@ -7,6 +7,8 @@
 //! the key `example.com/x`. The structure comes first, so that a request cannot
 //! hide a field behind a made-up key with dots in it.
 
+use std::fmt::{self, Write};
+
 use serde_json::Value;
 
 use super::value::View;
@@ -88,6 +90,27 @@ impl Path {
     /// Shows every value at the path to `visit` until it returns `true`, and returns that.
     pub(super) fn visit(&self, value: &Value, visit: Visit<'_>) -> bool {
         descend(value, &self.steps, visit) == Some(true)
+    }
+}
+
+/// As a rule would write it: [`Path::parse`] reads it back.
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, step) in self.steps.iter().enumerate() {
+            if at > 0 {
+                f.write_char('.')?;
+            }
+            for c in step.key.chars() {
+                if matches!(c, '.' | '[' | ']' | '\\') {
+                    f.write_char('\\')?;
+                }
+                f.write_char(c)?;
+            }
+            if let Some(index) = step.index {
+                write!(f, "[{index}]")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -188,5 +211,13 @@ mod tests {
     #[test]
     fn a_made_up_key_cannot_hide_the_structure() {
         assert_eq!(found("spec.x", r#"{"spec.x":"decoy","spec":{"x":"real"}}"#), ["\"real\""]);
+    }
+
+    #[test]
+    fn a_path_is_written_as_it_is_read() {
+        for text in ["a.b", "annotations.a\\.k8s\\.io/x", "a[0].b", "a[-1]", "a\\[0\\]", "a\\\\b"] {
+            assert_eq!(Path::parse(text).to_string(), text);
+            assert_eq!(Path::parse(&Path::parse(text).to_string()), Path::parse(text));
+        }
     }
 }

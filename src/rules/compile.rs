@@ -1,10 +1,9 @@
 //! Turns the intermediate form of a rule into what judges events.
 
-use serde_json::Value;
-
 use super::access::{Access, NameError, Scope};
 use super::ir::{Expr, Item, Mode, Place, Quantifier, Test};
 use super::matcher::{Matcher, MatcherError};
+use super::memo::Numbers;
 use super::scratch::Root;
 use super::text;
 use super::value::{Leaf, View, any_leaf_within};
@@ -207,6 +206,28 @@ fn not(node: Node) -> Node {
 }
 
 impl Node {
+    /// See [`Access::number`].
+    pub(super) fn number(&mut self, numbers: &mut Numbers) {
+        match self {
+            Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
+                parts.iter_mut().for_each(|it| it.number(numbers));
+            }
+            Node::Not(part) => part.number(numbers),
+            Node::Values { access, .. } | Node::Null(access) | Node::Exists(access) => {
+                access.number(numbers);
+            }
+            Node::Same { access, other, .. } => {
+                access.number(numbers);
+                other.number(numbers);
+            }
+            Node::Members { access, body, .. } => {
+                access.number(numbers);
+                body.number(numbers);
+            }
+            Node::Keywords { .. } => {}
+        }
+    }
+
     fn cost(&self) -> u32 {
         match self {
             Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
@@ -279,9 +300,9 @@ fn keywords(tests: &[Matcher], mode: Mode, scope: Scope<'_, '_>) -> bool {
         return false;
     };
     match mode {
-        Mode::Any => any_leaf_within(whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
-        Mode::All => tests.iter().all(|test| any_leaf_within(whole, &mut |leaf| test.fits(leaf))),
-        Mode::None => !any_leaf_within(whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
+        Mode::Any => any_leaf_within(&whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
+        Mode::All => tests.iter().all(|test| any_leaf_within(&whole, &mut |leaf| test.fits(leaf))),
+        Mode::None => !any_leaf_within(&whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
     }
 }
 
@@ -289,26 +310,24 @@ fn members(access: &Access, quantifier: Quantifier, body: &Node, scope: Scope<'_
     let mut empty = true;
     // `true` ends the search: a member that decides the question was found.
     let decided = access.visit(scope, &mut |view| {
-        members_of(view).iter().any(|member| {
+        let View::Tree(value) = view else {
+            return false;
+        };
+        if value.is_null() {
+            return false;
+        }
+        // A lone value is a list of one, as it is everywhere in Sigma.
+        let mut decides = |member| {
             empty = false;
             let holds = body.holds(Scope { member: Some(member), ..scope });
             holds == matches!(quantifier, Quantifier::Any | Quantifier::None)
-        })
+        };
+        if value.is_array() { value.members().any(decides) } else { decides(value) }
     });
     match quantifier {
         Quantifier::Any => decided,
         Quantifier::None | Quantifier::AllOrEmpty => !decided,
         Quantifier::All => !decided && !empty,
-    }
-}
-
-/// The members of what was found at an array's place.
-pub(super) fn members_of(view: View<'_>) -> &[Value] {
-    match view {
-        View::Tree(Value::Null) | View::Raw(_) | View::Text(_) => &[],
-        View::Tree(Value::Array(members)) => members,
-        // A lone value is a list of one, as it is everywhere in Sigma.
-        View::Tree(value) => std::slice::from_ref(value),
     }
 }
 

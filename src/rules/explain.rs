@@ -6,11 +6,12 @@
 use serde::Serialize;
 
 use super::access::Scope;
-use super::compile::{Names, access, array, compile_at, members_of};
+use super::compile::{Names, access, array, compile_at};
 use super::ir::{Expr, Item, Mode, Test};
 use super::outline::{Condition, Kind, bare};
 use super::scratch::{Context, Scratch};
 use super::set::{RuleIndex, RuleSet};
+use super::tree::Tree;
 use super::value::View;
 use crate::event::Event;
 
@@ -119,7 +120,7 @@ impl<'h, 'e> Here<'h, 'e> {
 fn json(view: View<'_>) -> String {
     match view {
         View::Raw(json) => json.to_owned(),
-        View::Tree(value) => value.to_string(),
+        View::Tree(value) => value.json().to_owned(),
         View::Text(text) => serde_json::Value::from(text).to_string(),
     }
 }
@@ -185,24 +186,33 @@ fn members(field: &str, body: &Expr, here: Here<'_, '_>, judged: &mut Judged) {
         return;
     };
     access.visit(here.scope, &mut |view| {
-        for member in members_of(view) {
-            let at = judged.parts.len() + judged.untold;
-            if judged.parts.len() == TOLD_MAX {
-                judged.untold += 1;
-                continue;
-            }
-            let scope = Scope { member: Some(member), ..here.scope };
-            let part = self::judged(body, Here { names: Names::Member, scope });
-            judged.parts.push(Judged {
-                holds: part.holds,
-                condition: Condition::plain(Kind::Member, format!("member {at}")),
-                found: None,
-                compared: None,
-                untold: 0,
-                parts: vec![part],
-            });
+        let View::Tree(value) = view else {
+            return false;
+        };
+        if value.is_array() {
+            value.members().for_each(|it| member(it, body, here, judged));
+        } else if !value.is_null() {
+            // A lone value is a list of one, as it is for the matcher.
+            member(value, body, here, judged);
         }
         false
+    });
+}
+
+fn member(member: Tree<'_>, body: &Expr, here: Here<'_, '_>, judged: &mut Judged) {
+    if judged.parts.len() == TOLD_MAX {
+        judged.untold += 1;
+        return;
+    }
+    let scope = Scope { member: Some(member), ..here.scope };
+    let part = self::judged(body, Here { names: Names::Member, scope });
+    judged.parts.push(Judged {
+        holds: part.holds,
+        condition: Condition::plain(Kind::Member, format!("member {}", judged.parts.len())),
+        found: None,
+        compared: None,
+        untold: 0,
+        parts: vec![part],
     });
 }
 

@@ -17,11 +17,13 @@ pub mod coverage;
 mod derived;
 mod embedded;
 mod explain;
+mod identity;
 mod ir;
 mod level;
 mod load;
 mod lookup;
 mod matcher;
+mod memo;
 mod needs;
 mod outline;
 mod path;
@@ -30,6 +32,7 @@ mod raw;
 mod scratch;
 mod set;
 mod sigma;
+mod spare;
 mod taxonomy;
 mod text;
 mod tree;
@@ -42,8 +45,9 @@ use std::path::PathBuf;
 
 pub use embedded::shipped;
 pub use explain::{Explanation, Judged, explain};
+pub use identity::load_kept;
 pub use level::{Level, LevelError};
-pub use load::{LoadError, LoadOptions, Loaded, RuleError, load, load_text};
+pub use load::{LoadError, LoadOptions, Loaded, RuleError, files, load, load_text};
 pub use lookup::LookupError;
 pub use needs::{AuditLevel, Needs, Stage, needs};
 pub use outline::{Condition, Kind, Outline, outline};
@@ -78,4 +82,7 @@ pub struct Rule {
     pub file: PathBuf,
     /// The line of that file its document starts on, from 1.
     pub line: u32,
+    /// SHA-256, in hex, of the text it stands in; of a Falco rule also of its condition with
+    /// macros and lists put in.
+    pub hash: String,
 }

@@ -67,7 +67,8 @@ impl Memo {
         path: &Path,
         numbers: &[u32],
     ) -> Option<Range<u32>> {
-        if numbers.len() != path.len() {
+        // No step at all leads to the root itself, which nothing has to remember.
+        if numbers.is_empty() || numbers.len() != path.len() {
             return None;
         }
         let mut here = Known { stamp: self.stamp, first: 0, end: 0, onward: true };
@@ -136,9 +137,9 @@ impl Memo {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Parts;
-    use super::super::value::View;
     use super::*;
+    use crate::rules::tree::Parts;
+    use crate::rules::value::View;
     use proptest::prelude::*;
 
     /// What a path leads to by the memory, and by walking it.

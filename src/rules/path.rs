@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn found(path: &str, json: &str) -> Vec<String> {
-        let mut parts = super::super::tree::Parts::default();
+        let mut parts = crate::rules::tree::Parts::default();
         parts.read(json);
         let mut found = Vec::new();
         Path::parse(path).visit(&parts.tree(json).unwrap(), &mut |view| {

@@ -137,9 +137,9 @@ impl Memo {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Parts;
-    use super::super::value::View;
     use super::*;
+    use crate::rules::tree::Parts;
+    use crate::rules::value::View;
     use proptest::prelude::*;
 
     /// What a path leads to by the memory, and by walking it.

@@ -28,9 +28,13 @@ pub(in crate::rules) const LINKED_BYTES_MAX: usize = 64 << 20;
 /// Which bound a document breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(in crate::rules) enum BoundFault {
-    #[error("the document holds more than {NODES_MAX} values, counted as often as aliases use them")]
+    #[error(
+        "the document holds more than {NODES_MAX} values, counted as often as aliases use them"
+    )]
     Nodes,
-    #[error("the document holds more than {TEXT_BYTES_MAX} bytes of text, counted as often as aliases use them")]
+    #[error(
+        "the document holds more than {TEXT_BYTES_MAX} bytes of text, counted as often as aliases use them"
+    )]
     Text,
     #[error("the conditions are longer than {CONDITION_BYTES_MAX} bytes")]
     Condition,

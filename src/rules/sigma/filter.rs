@@ -13,6 +13,7 @@ use super::detection::{self, Blame, Warnings};
 use super::document::Document;
 use crate::config::nearest;
 use crate::rules::compile::compile;
+use crate::rules::identity;
 use crate::rules::ir::{Draft, Expr, LogSource};
 use crate::rules::load::{Fault, RuleError};
 
@@ -27,6 +28,8 @@ pub(in crate::rules) struct Filter {
     id: Option<String>,
     file: PathBuf,
     line: u32,
+    /// Of its text; it becomes part of what says what a rule is.
+    hash: String,
     /// The rules it is for, and the line each is named on; `None`: all.
     rules: Option<Vec<(String, u32)>>,
     log_source: LogSource,
@@ -49,7 +52,7 @@ pub(in crate::rules) enum FilterFault {
 /// Reads what the parser made of a filter's document.
 pub(super) fn read(
     rule: &FilterRule,
-    (file, document): (&Path, &Document),
+    (file, document, source): (&Path, &Document, &str),
     placeholders: &Placeholders,
     warnings: &mut Warnings,
 ) -> Result<Filter, Blame> {
@@ -60,6 +63,7 @@ pub(super) fn read(
         id: rule.id.clone().filter(|it| !it.is_empty()),
         file: file.to_path_buf(),
         line: document.line,
+        hash: identity::rule(source),
         rules: match &rule.rules {
             FilterRuleTarget::Any => None,
             FilterRuleTarget::Specific(names) => Some(names.iter().map(line_of).collect()),
@@ -95,6 +99,7 @@ pub(in crate::rules) fn apply(filters: &[Filter], drafts: &mut [Draft]) -> Told 
             if let Some(draft) = drafts.get_mut(at) {
                 let rule = std::mem::replace(&mut draft.expr, Expr::All(Vec::new()));
                 draft.expr = Expr::All(vec![rule, filter.expr.clone()]);
+                draft.about.source.push_str(&filter.hash);
             }
         }
     }

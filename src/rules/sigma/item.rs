@@ -33,7 +33,9 @@ pub(in crate::rules) enum SigmaFault {
     Placeholder(String),
     #[error("one value stands for more than {VARIANTS_MAX}")]
     Variants,
-    #[error("more than {VALUES_MAX} values in one rule, counted as often as the condition uses them")]
+    #[error(
+        "more than {VALUES_MAX} values in one rule, counted as often as the condition uses them"
+    )]
     Values,
     #[error("a text is longer than {TEXT_CHARS_MAX} characters")]
     Text,
@@ -442,8 +444,8 @@ fn bounded(pattern: &[Piece]) -> Result<(), SigmaFault> {
     if inner.len() > TEXT_CHARS_MAX {
         return Err(SigmaFault::Text);
     }
-    let wild = inner.len() > WILDCARD_CHARS_MAX
-        && inner.iter().any(|it| !matches!(it, Piece::Char(_)));
+    let wild =
+        inner.len() > WILDCARD_CHARS_MAX && inner.iter().any(|it| !matches!(it, Piece::Char(_)));
     if wild { Err(SigmaFault::Wildcards) } else { Ok(()) }
 }
 

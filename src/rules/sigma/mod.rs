@@ -45,10 +45,11 @@ pub(super) fn parse(file: &Path, text: &str, placeholders: &Placeholders) -> Par
     let documents = document::split(text);
     let mut taken = 0;
     for (at, document) in documents.iter().enumerate() {
-        let reader = Reader { file, document, placeholders };
         // What `action` takes over from other documents is parsed before this one, and
         // what that gives is not this one's.
         let earlier = document::context(&documents, at);
+        let given = joined(&[earlier.as_slice(), &[document]].concat());
+        let reader = Reader { file, document, given: &given, placeholders };
         taken += earlier.iter().map(|it| it.text.len()).sum::<usize>();
         if taken > LINKED_BYTES_MAX {
             parsed.errors.push(reader.refused(Fault::Bound(BoundFault::Linked)));
@@ -71,6 +72,11 @@ pub(super) fn parse(file: &Path, text: &str, placeholders: &Placeholders) -> Par
         parsed.errors.push(RuleError { file: file.to_path_buf(), line: 1, rule: None, fault });
     }
     parsed
+}
+
+fn joined(documents: &[&Document]) -> String {
+    let texts: Vec<&str> = documents.iter().map(|it| &*it.text).collect();
+    texts.join("\n---\n")
 }
 
 /// How much of a collection came from earlier documents.
@@ -97,6 +103,8 @@ impl Counts {
 struct Reader<'r> {
     file: &'r Path,
     document: &'r Document,
+    /// Its text, after those of the documents that reach into it.
+    given: &'r str,
     placeholders: &'r Placeholders,
 }
 
@@ -117,17 +125,13 @@ impl Reader<'_> {
     }
 
     fn parse(&self, earlier: &[&Document], parsed: &mut Parsed) {
-        let joined = |documents: &[&Document]| {
-            let texts: Vec<&str> = documents.iter().map(|it| &*it.text).collect();
-            texts.join("\n---\n")
-        };
         let before = if earlier.is_empty() {
             Counts::default()
         } else {
             parse_sigma_yaml(&joined(earlier)).map(|it| Counts::of(&it)).unwrap_or_default()
         };
         let skipped = earlier.iter().map(|it| it.text.lines().count() + 1).sum();
-        match parse_sigma_yaml(&joined(&[earlier, &[self.document]].concat())) {
+        match parse_sigma_yaml(self.given) {
             Ok(collection) => self.collect(&collection, &before, skipped, parsed),
             Err(error) => parsed.errors.push(self.error(skipped, &error.to_string())),
         }
@@ -182,7 +186,7 @@ impl Reader<'_> {
             return;
         }
         let mut warnings = Vec::new();
-        let place = (self.file, self.document);
+        let place = (self.file, self.document, self.given);
         let read = filter::read(rule, place, self.placeholders, &mut warnings);
         let told = |(near, fault): (String, Fault)| self.fault(title, &near, fault);
         parsed.warnings.extend(warnings.into_iter().map(told));
@@ -213,6 +217,7 @@ impl Reader<'_> {
                 .map(str::to_owned),
             file: self.file.to_path_buf(),
             line: self.document.line,
+            source: self.given.to_owned(),
         }
     }
 

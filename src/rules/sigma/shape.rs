@@ -167,7 +167,10 @@ mod tests {
         ] {
             assert_eq!(told(text), [want], "{text}");
         }
-        assert_eq!(told("author:\ndate: 2024/01/31\nmodified: 3000-01-02T03:04:05\nodd: [1]"), [""; 0]);
+        assert_eq!(
+            told("author:\ndate: 2024/01/31\nmodified: 3000-01-02T03:04:05\nodd: [1]"),
+            [""; 0]
+        );
     }
 
     #[test]

@@ -95,7 +95,9 @@ pub(super) fn windash(pieces: &[Piece]) -> Vec<Piece> {
         _ => false,
     };
     let dash = |(at, piece): (usize, &Piece)| match piece {
-        Piece::Char(c) if DASHES.contains(c) && !word(at.checked_sub(1)) && word(Some(at + 1)) => Piece::Dash,
+        Piece::Char(c) if DASHES.contains(c) && !word(at.checked_sub(1)) && word(Some(at + 1)) => {
+            Piece::Dash
+        }
         other => *other,
     };
     pieces.iter().enumerate().map(dash).collect()

@@ -47,7 +47,6 @@ const PINNED: &[(&str, &str)] = &[
     ("sigma-rsigma-parse/windash_rejects_gt", COMPILE),
     ("sigma-pysigma/test_action_repeat_global@196", "`repeat` needs a rule to repeat"),
     ("sigma-pysigma/test_invalid_related_id", METADATA),
-    ("sigma-rsigma/correlation_engine::tests::test_expand_modifier_with_correlation", EXPAND),
     ("sigma-rsigma/engine::tests::array_brackets_literal_field_below_v3", BRACKETS),
     ("sigma-rsigma-parse/candidate_index::tests::literal_bracket_field_name_is_selected", BRACKETS),
     ("sigma-rsigma-parse/parser::tests::array_brackets_are_literal_below_v3", BRACKETS),

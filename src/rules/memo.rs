@@ -67,7 +67,7 @@ impl Memo {
         path: &Path,
         numbers: &[u32],
     ) -> Option<Range<u32>> {
-        // No step at all leads to the root itself, which nothing has to remember.
+        // A path of no steps leads to the tree itself, which has no number.
         if numbers.is_empty() || numbers.len() != path.len() {
             return None;
         }
@@ -164,6 +164,16 @@ mod tests {
             false
         });
         (reached, walked)
+    }
+
+    #[test]
+    fn the_tree_itself_is_left_to_the_walk() {
+        let mut parts = Parts::default();
+        parts.read("[1]");
+        let tree = parts.tree("[1]").unwrap();
+        let whole = Path::default();
+        let numbers = Numbers::default().of(Root::RequestObject, &whole);
+        assert_eq!(Memo::default().reach(&tree, &whole, &numbers), None);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
     } else {
         headed(&rules, index, &explained, out)?;
         let marks = Marks::fitting(stdout().is_terminal());
-        tree::judged(out, &explained.condition, marks, 0)?;
+        tree::weighed(out, &explained.condition, marks, 0)?;
     }
     Ok(u8::from(!explained.matches))
 }

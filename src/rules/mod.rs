@@ -5,6 +5,7 @@
 //! `load` reads files, `sigma` is the Sigma front end, `compile` and `matcher`
 //! make the form executable, `prefilter` finds the candidates, `access` knows
 //! where a field's value lies. Which names rules may use is in `taxonomy`.
+//! `link` joins correlations to the rules they count, and `sight` says what they see in an event.
 //!
 //! **Invariant:** a rule that could not be understood is an error, never a rule
 //! that is silently absent or silently weaker.
@@ -12,17 +13,22 @@
 
 mod access;
 mod compile;
+pub mod correlation;
 mod derived;
 mod embedded;
+pub mod group;
 mod ir;
 mod level;
+mod link;
 mod load;
 mod matcher;
+pub mod pack;
 mod path;
 mod prefilter;
 mod raw;
 mod scratch;
 mod set;
+mod sight;
 mod sigma;
 mod taxonomy;
 mod text;
@@ -34,6 +40,7 @@ mod tests;
 
 use std::path::PathBuf;
 
+pub use correlation::Correlation;
 pub use embedded::shipped;
 pub use level::{Level, LevelError};
 pub use load::{LoadError, LoadOptions, Loaded, RuleError, load, load_text};

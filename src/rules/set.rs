@@ -7,6 +7,7 @@ use super::access::Scope;
 use super::compile::Node;
 use super::prefilter::{Prefilter, positions};
 use super::scratch::{Context, Scratch};
+use super::sight::Correlations;
 use crate::event::Event;
 use crate::hex::hex;
 
@@ -32,6 +33,7 @@ pub struct RuleSet {
     prefilter: Prefilter,
     texts: Vec<(String, String)>,
     hash: String,
+    pub(super) correlations: Correlations,
 }
 
 impl RuleSet {
@@ -41,7 +43,13 @@ impl RuleSet {
         assert_eq!(rules.len(), nodes.len());
         let prefilter = Prefilter::new(&nodes);
         let hash = hash(&texts);
-        RuleSet { rules, nodes, prefilter, texts, hash }
+        let correlations = Correlations::default();
+        RuleSet { rules, nodes, prefilter, texts, hash, correlations }
+    }
+
+    /// With the correlations of its rules.
+    pub(super) fn correlating(self, correlations: Correlations) -> RuleSet {
+        RuleSet { correlations, ..self }
     }
 
     /// The rules, in the order of their files.

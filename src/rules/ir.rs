@@ -32,6 +32,8 @@ pub(super) struct About {
     pub(super) runbook: Option<String>,
     pub(super) file: PathBuf,
     pub(super) line: u32,
+    /// What its hash is of: the document it stands in, with those that reach into it.
+    pub(super) source: String,
 }
 
 /// A rule's logic. An empty `All` is true, an empty `Any` is false.
@@ -180,9 +182,17 @@ pub(super) struct Spec {
     /// An extended condition, over the names in `rules`.
     pub(super) named: Option<Named>,
     /// A name in `group_by`, and what it is in each rule's events.
-    pub(super) aliases: Vec<(String, Vec<(String, String)>)>,
+    pub(super) aliases: Vec<Alias>,
     /// Whether the rules it counts give findings of their own as well.
     pub(super) generate: bool,
+}
+
+/// A name, and for each rule the field it stands for there.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Alias {
+    pub(super) name: String,
+    /// The rule, and the field.
+    pub(super) fields: Vec<(String, String)>,
 }
 
 /// A condition over the names of rules.

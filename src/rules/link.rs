@@ -110,8 +110,8 @@ impl<'l> Linker<'l> {
                     Err(fault) => self.flaw(at, name, fault),
                 }
             }
-            for (_, fields) in &draft.spec.aliases {
-                for (name, _) in fields {
+            for alias in &draft.spec.aliases {
+                for (name, _) in &alias.fields {
                     if let Err(fault) = self.target(name) {
                         self.flaw(at, name, fault);
                     }
@@ -335,11 +335,11 @@ impl<'l> Linker<'l> {
 
     /// What a field is called in the events of a rule.
     fn unaliased<'f>(&self, spec: &'f Spec, target: Target, field: &'f str) -> &'f str {
+        let alias = spec.aliases.iter().find(|it| it.name == field);
         let of = |fields: &'f Vec<(String, String)>| {
             fields.iter().find(|(name, _)| self.target(name).ok() == Some(target))
         };
-        let alias = spec.aliases.iter().find(|(alias, _)| alias == field);
-        alias.and_then(|(_, fields)| of(fields)).map_or(field, |(_, name)| name)
+        alias.and_then(|it| of(&it.fields)).map_or(field, |(_, name)| name)
     }
 
     /// Over the logic alone: a new title or level leaves the windows as they are.

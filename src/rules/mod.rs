@@ -17,11 +17,13 @@ pub mod correlation;
 mod derived;
 mod embedded;
 pub mod group;
+mod identity;
 mod ir;
 mod level;
 mod link;
 mod load;
 mod matcher;
+mod memo;
 pub mod pack;
 mod path;
 mod prefilter;
@@ -30,6 +32,7 @@ mod scratch;
 mod set;
 mod sight;
 mod sigma;
+mod spare;
 mod taxonomy;
 mod text;
 mod tree;
@@ -42,8 +45,9 @@ use std::path::PathBuf;
 
 pub use correlation::Correlation;
 pub use embedded::shipped;
+pub use identity::load_kept;
 pub use level::{Level, LevelError};
-pub use load::{LoadError, LoadOptions, Loaded, RuleError, load, load_text};
+pub use load::{LoadError, LoadOptions, Loaded, RuleError, files, load, load_text};
 pub use scratch::Scratch;
 pub use set::{RuleIndex, RuleSet};
 
@@ -75,4 +79,7 @@ pub struct Rule {
     pub file: PathBuf,
     /// The line of that file its document starts on, from 1.
     pub line: u32,
+    /// SHA-256, in hex, of the text it stands in; of a Falco rule also of its condition with
+    /// macros and lists put in.
+    pub hash: String,
 }

@@ -15,7 +15,7 @@ use crate::config::{hint, nearest};
 use crate::rules::correlation::{
     Bound, CHAIN_MAX, EVENTS_MAX, Kind, MEMBERS_MAX, Operator, Shape, TIMESPAN_SECONDS_MAX,
 };
-use crate::rules::ir::{Named, Spec};
+use crate::rules::ir::{Alias, Named, Spec};
 
 /// What is wrong with a correlation. [`Blame::near`] is the word it is about.
 #[derive(Debug, thiserror::Error)]
@@ -257,18 +257,19 @@ fn generate(document: &Mapping, block: &Mapping) -> Read<bool> {
     }
 }
 
-fn aliases(block: &Mapping) -> Read<Vec<(String, Vec<(String, String)>)>> {
+fn aliases(block: &Mapping) -> Read<Vec<Alias>> {
     let wanted = "a map of names to maps of rules to fields";
     let wrong = || blame("aliases", CorrelationFault::Shape { key: "aliases".into(), wanted });
     let Some(value) = block.get("aliases") else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    for (alias, fields) in value.as_mapping().ok_or_else(wrong)? {
-        let mut mapping = Vec::new();
-        for (rule, field) in fields.as_mapping().ok_or_else(wrong)? {
-            let pair = rule.as_str().zip(field.as_str()).ok_or_else(wrong)?;
-            mapping.push((pair.0.to_owned(), pair.1.to_owned()));
+    for (name, map) in value.as_mapping().ok_or_else(wrong)? {
+        let name = name.as_str().ok_or_else(wrong)?.to_owned();
+        let mut fields = Vec::new();
+        for (rule, field) in map.as_mapping().ok_or_else(wrong)? {
+            let (rule, field) = rule.as_str().zip(field.as_str()).ok_or_else(wrong)?;
+            fields.push((rule.to_owned(), field.to_owned()));
         }
-        found.push((alias.as_str().ok_or_else(wrong)?.to_owned(), mapping));
+        found.push(Alias { name, fields });
     }
     Ok(found)
 }

@@ -44,12 +44,15 @@ pub(super) fn parse(file: &Path, text: &str, placeholders: &Placeholders) -> Par
     let linked = documents.iter().any(|it| it.action().is_some());
     let mut before = Counts::default();
     for (at, document) in documents.iter().enumerate() {
-        let reader = Reader { file, document, placeholders };
         let earlier = if linked { documents.get(..at).unwrap_or_default() } else { &[] };
-        let given: Vec<_> =
-            earlier.iter().chain([document]).map(|it| correlation::plain(&it.text)).collect();
-        let skipped = earlier.iter().map(|it| it.text.lines().count() + 1).sum();
-        match parse_sigma_yaml(&given.join("\n---\n")) {
+        let given = || earlier.iter().chain([document]);
+        let plain: Vec<_> = given().map(|it| correlation::plain(&it.text)).collect();
+        let skipped = plain.iter().take(earlier.len()).map(|it| it.lines().count() + 1).sum();
+        let plain = plain.join("\n---\n");
+        let given: Vec<&str> = given().map(|it| &*it.text).collect();
+        let given = given.join("\n---\n");
+        let reader = Reader { file, document, given: &given, placeholders };
+        match parse_sigma_yaml(&plain) {
             Ok(collection) => {
                 reader.collect(&collection, &before, skipped, &mut parsed);
                 before = if linked { Counts::of(&collection) } else { Counts::default() };
@@ -88,6 +91,8 @@ impl Counts {
 struct Reader<'r> {
     file: &'r Path,
     document: &'r Document,
+    /// Its text, after those of the documents that reach into it.
+    given: &'r str,
     placeholders: &'r Placeholders,
 }
 
@@ -157,6 +162,7 @@ impl Reader<'_> {
                     runbook: runbook(&rule.custom_attributes),
                     file: self.file.to_path_buf(),
                     line: self.document.line,
+                    source: self.given.to_owned(),
                 };
                 parsed.correlations.push(CorrelationDraft { about, spec });
             }
@@ -181,6 +187,7 @@ impl Reader<'_> {
             runbook: runbook(&rule.custom_attributes),
             file: self.file.to_path_buf(),
             line: self.document.line,
+            source: self.given.to_owned(),
         }
     }
 

@@ -13,6 +13,7 @@ pub mod observe;
 pub mod scan;
 mod state;
 mod table;
+pub mod trial;
 mod window;
 
 pub use correlate::{Changes, Correlator, Counts, Limits, Window};

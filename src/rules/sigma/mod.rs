@@ -4,6 +4,7 @@
 //! decided here. See <https://sigmahq.io/sigma-specification/>.
 
 mod bounds;
+mod correlation;
 mod detection;
 mod document;
 mod encode;
@@ -15,15 +16,16 @@ mod value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rsigma_parser::{FilterRule, SigmaCollection, SigmaRule, parse_sigma_yaml};
+use rsigma_parser::{CorrelationRule, FilterRule, SigmaCollection, SigmaRule, parse_sigma_yaml};
 
 use self::bounds::LINKED_BYTES_MAX;
 use self::document::Document;
 use super::Level;
-use super::ir::{About, Draft, LogSource};
+use super::ir::{About, CorrelationDraft, Draft, LogSource};
 use super::load::{Fault, RuleError};
 
 pub(super) use self::bounds::BoundFault;
+pub(super) use self::correlation::CorrelationFault;
 pub(super) use self::filter::{Filter, FilterFault, apply as filter};
 pub(super) use self::item::SigmaFault;
 
@@ -35,6 +37,7 @@ pub(super) type Placeholders = BTreeMap<String, Vec<String>>;
 pub(super) struct Parsed {
     pub(super) drafts: Vec<Draft>,
     pub(super) filters: Vec<Filter>,
+    pub(super) correlations: Vec<CorrelationDraft>,
     pub(super) errors: Vec<RuleError>,
     pub(super) warnings: Vec<RuleError>,
 }
@@ -125,13 +128,17 @@ impl Reader<'_> {
     }
 
     fn parse(&self, earlier: &[&Document], parsed: &mut Parsed) {
-        let before = if earlier.is_empty() {
+        let plain = |it: &&Document| correlation::plain(&it.text).into_owned();
+        let mut texts: Vec<String> = earlier.iter().map(plain).collect();
+        let before = if texts.is_empty() {
             Counts::default()
         } else {
-            parse_sigma_yaml(&joined(earlier)).map(|it| Counts::of(&it)).unwrap_or_default()
+            let before = parse_sigma_yaml(&texts.join("\n---\n"));
+            before.map(|it| Counts::of(&it)).unwrap_or_default()
         };
-        let skipped = earlier.iter().map(|it| it.text.lines().count() + 1).sum();
-        match parse_sigma_yaml(self.given) {
+        let skipped = texts.iter().map(|it| it.lines().count() + 1).sum();
+        texts.push(plain(&self.document));
+        match parse_sigma_yaml(&texts.join("\n---\n")) {
             Ok(collection) => self.collect(&collection, &before, skipped, parsed),
             Err(error) => parsed.errors.push(self.error(skipped, &error.to_string())),
         }
@@ -147,9 +154,9 @@ impl Reader<'_> {
     ) {
         let errors: Vec<&String> = collection.errors.iter().skip(before.errors).collect();
         parsed.errors.extend(errors.iter().map(|it| self.error(skipped, it)));
-        for correlation in collection.correlations.iter().skip(before.correlations) {
-            let fault = Fault::Correlation;
-            parsed.errors.push(self.fault(Some(&correlation.title), "correlation", fault));
+        let correlations = collection.correlations.iter().skip(before.correlations);
+        for correlation in correlations.filter(|_| errors.is_empty()) {
+            self.correlation(correlation, parsed);
         }
         for filter in collection.filters.iter().skip(before.filters).filter(|_| errors.is_empty()) {
             self.filter(filter, parsed);
@@ -198,10 +205,38 @@ impl Reader<'_> {
         }
     }
 
+    fn correlation(&self, rule: &CorrelationRule, parsed: &mut Parsed) {
+        match correlation::spec(&self.document.text) {
+            Ok(spec) => {
+                let about = About {
+                    id: rule.id.clone().filter(|it| !it.is_empty()),
+                    name: rule.name.clone().filter(|it| !it.is_empty()),
+                    log_source: None,
+                    title: rule.title.clone(),
+                    level: rule.level.map_or(DEFAULT_LEVEL, level),
+                    description: rule.description.clone().unwrap_or_default().trim().to_owned(),
+                    status: rule.status.map(|it| format!("{it:?}").to_lowercase()),
+                    tags: rule.tags.clone(),
+                    falsepositives: rule.falsepositives.clone(),
+                    references: rule.references.clone(),
+                    runbook: runbook(&rule.custom_attributes),
+                    file: self.file.to_path_buf(),
+                    line: self.document.line,
+                    source: self.given.to_owned(),
+                };
+                parsed.correlations.push(CorrelationDraft { about, spec });
+            }
+            Err(blame) => {
+                let fault = Fault::Correlation(blame.fault);
+                parsed.errors.push(self.fault(Some(&rule.title), &blame.near, fault));
+            }
+        }
+    }
+
     fn about(&self, rule: &SigmaRule) -> About {
         About {
             id: rule.id.clone().filter(|it| !it.is_empty()),
-            name: rule.name.clone(),
+            name: rule.name.clone().filter(|it| !it.is_empty()),
             log_source: Some(log_source(&rule.logsource)),
             title: rule.title.clone(),
             level: rule.level.map_or(DEFAULT_LEVEL, level),
@@ -210,11 +245,7 @@ impl Reader<'_> {
             tags: rule.tags.clone(),
             falsepositives: rule.falsepositives.clone(),
             references: rule.references.clone(),
-            runbook: rule
-                .custom_attributes
-                .get("runbook")
-                .and_then(|it| it.as_str())
-                .map(str::to_owned),
+            runbook: runbook(&rule.custom_attributes),
             file: self.file.to_path_buf(),
             line: self.document.line,
             source: self.given.to_owned(),
@@ -254,6 +285,11 @@ fn log_source(parsed: &rsigma_parser::LogSource) -> LogSource {
 pub(super) fn line_of(text: &str, line: u32, word: &str) -> u32 {
     let documents = document::split(text);
     documents.iter().find(|it| it.line == line).map_or(line, |it| it.line_of(word))
+}
+
+#[expect(clippy::disallowed_types, reason = "the parser's own; nothing depends on its order")]
+fn runbook(attributes: &std::collections::HashMap<String, yaml_serde::Value>) -> Option<String> {
+    attributes.get("runbook").and_then(|it| it.as_str()).map(str::to_owned)
 }
 
 /// The level of a rule that states none.

@@ -51,7 +51,7 @@ use std::path::PathBuf;
 
 pub use correlation::Correlation;
 pub use embedded::shipped;
-pub use explain::{Explanation, Judged, explain};
+pub use explain::{Explanation, Weighed, explain};
 pub use identity::load_kept;
 pub use level::{Level, LevelError};
 pub use load::{LoadError, LoadOptions, Loaded, RuleError, files, load, load_text};

@@ -35,7 +35,7 @@ impl Numbers {
 }
 
 /// The places of one event.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Memo {
     /// By number; of another event when the stamp is not this one's.
     known: Vec<Known>,
@@ -50,6 +50,13 @@ struct Known {
     end: u32,
     /// Whether longer paths may go on from here: no key on the last step had a dot in it.
     onward: bool,
+}
+
+impl Default for Memo {
+    fn default() -> Memo {
+        // No stamp of `Known::default` is that of an event.
+        Memo { known: Vec::new(), places: Vec::new(), stamp: 1 }
+    }
 }
 
 impl Memo {
@@ -164,6 +171,16 @@ mod tests {
             false
         });
         (reached, walked)
+    }
+
+    #[test]
+    fn the_first_event_of_all_is_like_any_other() {
+        let (mut memo, mut numbers) = (Memo::default(), Numbers::default());
+        numbers.of(Root::RequestObject, &Path::parse("b"));
+        let (reached, walked) = both(&mut memo, &mut numbers, r#"{"a":1,"b":2}"#, "a");
+        assert_eq!(reached, Some(walked));
+        let (reached, walked) = both(&mut memo, &mut numbers, r#"{"a":1,"b":2}"#, "b");
+        assert_eq!(reached, Some(walked));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::Rule;
 use super::access::Scope;
 use super::compile::Node;
 use super::memo::Numbers;
-use super::prefilter::{Prefilter, positions};
+use super::prefilter::Prefilter;
 use super::scratch::{Context, Scratch};
 use crate::event::Event;
 use crate::hex::hex;
@@ -91,15 +91,14 @@ impl RuleSet {
     pub fn matches(&self, event: &Event<'_>, scratch: &mut Scratch, found: &mut Vec<RuleIndex>) {
         found.clear();
         scratch.clear();
-        let mut candidates = std::mem::take(&mut scratch.candidates);
-        let mut allowed = std::mem::take(&mut scratch.allowed);
+        let mut memory = std::mem::take(&mut scratch.prefilter);
         let context = Context::new(event, scratch);
-        self.prefilter.candidates(&context, &mut candidates, &mut allowed);
+        self.prefilter.candidates(&context, &mut memory);
         let scope = Scope { context: &context, member: None };
+        let candidates = memory.candidates().map(|it| it as usize);
         let holds = |at: &usize| self.nodes.get(*at).is_some_and(|node| node.holds(scope));
-        found.extend(positions(&candidates).filter(holds).map(RuleIndex));
-        scratch.candidates = candidates;
-        scratch.allowed = allowed;
+        found.extend(candidates.filter(holds).map(RuleIndex));
+        scratch.prefilter = memory;
     }
 
     /// As [`RuleSet::matches`], but tries every rule. It is slow, and what the index

@@ -7,6 +7,7 @@ pub mod archivist;
 pub mod daemon;
 pub mod detect;
 mod feed;
+pub mod history;
 pub mod hunt;
 pub mod in_force;
 pub mod ingest;

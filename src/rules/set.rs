@@ -4,6 +4,7 @@ use super::Rule;
 use super::access::Scope;
 use super::compile::Node;
 use super::identity;
+use super::memo::Numbers;
 use super::prefilter::{Prefilter, positions};
 use super::scratch::{Context, Scratch};
 use crate::event::Event;
@@ -35,8 +36,14 @@ pub struct RuleSet {
 impl RuleSet {
     /// `nodes` are the logic of `rules`, one for one; `texts` are paths and contents
     /// of the files they came from.
-    pub(super) fn new(rules: Vec<Rule>, nodes: Vec<Node>, texts: Vec<(String, String)>) -> RuleSet {
+    pub(super) fn new(
+        rules: Vec<Rule>,
+        mut nodes: Vec<Node>,
+        texts: Vec<(String, String)>,
+    ) -> RuleSet {
         assert_eq!(rules.len(), nodes.len());
+        let mut numbers = Numbers::default();
+        nodes.iter_mut().for_each(|it| it.number(&mut numbers));
         let prefilter = Prefilter::new(&nodes);
         let hash = identity::set(&texts);
         RuleSet { rules, nodes, prefilter, texts, hash }
@@ -92,5 +99,21 @@ impl RuleSet {
         found.extend(positions(&candidates).filter(holds).map(RuleIndex));
         scratch.candidates = candidates;
         scratch.allowed = allowed;
+    }
+
+    /// As [`RuleSet::matches`], but tries every rule. It is slow, and what the index
+    /// is held against.
+    pub fn matches_unindexed(
+        &self,
+        event: &Event<'_>,
+        scratch: &mut Scratch,
+        found: &mut Vec<RuleIndex>,
+    ) {
+        found.clear();
+        scratch.clear();
+        let context = Context::new(event, scratch);
+        let scope = Scope { context: &context, member: None };
+        let holds = |(_, node): &(usize, &Node)| node.holds(scope);
+        found.extend(self.nodes.iter().enumerate().filter(holds).map(|(at, _)| RuleIndex(at)));
     }
 }

@@ -8,6 +8,7 @@ use super::ir::Expr;
 use super::memo::Numbers;
 use super::prefilter::{Prefilter, positions};
 use super::scratch::{Context, Scratch};
+use super::sight::Correlations;
 use crate::event::Event;
 
 /// The place of a rule in its set.
@@ -34,6 +35,7 @@ pub struct RuleSet {
     prefilter: Prefilter,
     texts: Vec<(String, String)>,
     hash: String,
+    pub(super) correlations: Correlations,
 }
 
 impl RuleSet {
@@ -51,7 +53,13 @@ impl RuleSet {
         nodes.iter_mut().for_each(|it| it.number(&mut numbers));
         let prefilter = Prefilter::new(&nodes);
         let hash = identity::set(&texts);
-        RuleSet { rules, exprs, nodes, prefilter, texts, hash }
+        let correlations = Correlations::default();
+        RuleSet { rules, exprs, nodes, prefilter, texts, hash, correlations }
+    }
+
+    /// With the correlations of its rules.
+    pub(super) fn correlating(self, correlations: Correlations) -> RuleSet {
+        RuleSet { correlations, ..self }
     }
 
     /// The rules, in the order of their files.

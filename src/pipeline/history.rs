@@ -62,6 +62,8 @@ pub trait Reader: Send {
     type Made: Send;
     /// Reads one line.
     fn read(&mut self, file: &StoredFile, line: Line<'_>, made: &mut Vec<Placed<Self::Made>>);
+    /// Leaves out what is not needed, once what was made of a row group is in its order.
+    fn thin(&self, made: &mut Vec<Placed<Self::Made>>);
 }
 
 /// Reads history and hands what the readers made of it to `take`, in the order of `seq`.
@@ -224,6 +226,7 @@ fn one<R: Reader>(
         }
     });
     made.sort_by_key(|(seq, _)| *seq);
+    reader.thin(&mut made);
     Some((unit.index, result.map(|()| Outcome { made, next: unit.next, begun })))
 }
 

@@ -1,17 +1,16 @@
-//! Rules over history: the matcher of the stream, over the lines of an archive.
+//! Rules over history: the matcher and the correlator of the stream, over the lines of an archive.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::history::{self, History, HistoryError, Placed, Reader, Run};
+use super::correlating::{Correlating, Step, Stepper};
+use super::history::{self, History, HistoryError, Run};
 use super::stop::Stop;
 use crate::archive::catalog::Scope;
-use crate::archive::read::Line;
-use crate::archive::stored::StoredFile;
-use crate::decode;
-use crate::detect::{Finding, Origin, scan};
-use crate::event::{Event, Field};
-use crate::rules::{RuleSet, Scratch};
+use crate::detect::{Finding, Limits};
+use crate::event;
+use crate::rules::RuleSet;
 
 /// What is hunted.
 pub struct Hunt<'a> {
@@ -46,48 +45,30 @@ pub fn hunt<E: From<HistoryError>>(
     hunt: &Hunt<'_>,
     mut take: impl FnMut(Hunted) -> Result<(), E>,
 ) -> Result<(), E> {
-    let history = History {
-        dir: hunt.dir,
-        scope: hunt.scope.clone(),
-        workers: hunt.workers,
-        stop: hunt.stop,
-    };
-    let make = || Hunter { hunt, scratch: Scratch::default() };
-    history::read(&history, make, |run: Run<Vec<Finding>>| {
-        let events = run.made.len() as u64;
-        let findings = run.made.into_iter().flat_map(|(_, it)| it).collect();
-        take(Hunted { findings, events, files: run.files })
-    })
-}
-
-struct Hunter<'h> {
-    hunt: &'h Hunt<'h>,
-    scratch: Scratch,
-}
-
-impl Reader for Hunter<'_> {
-    type Made = Vec<Finding>;
-
-    fn read(&mut self, file: &StoredFile, line: Line<'_>, made: &mut Vec<Placed<Self::Made>>) {
-        let Ok(event) = decode::line(line.bytes) else { return };
-        if !within(&self.hunt.scope, &event) {
-            return;
-        }
-        let position = u64::try_from(line.seq).unwrap_or(0);
-        let origin = Origin { cluster: &file.cluster, source: "archive", position };
+    let scope = warm(&hunt.scope, hunt.rules);
+    let history =
+        History { dir: hunt.dir, scope: scope.clone(), workers: hunt.workers, stop: hunt.stop };
+    let events = Arc::new(AtomicU64::new(0));
+    let make = || Stepper::new(hunt.rules, &scope, &events);
+    let mut correlating = Correlating::new(Limits::default());
+    correlating.judge_by(hunt.rules);
+    history::read(&history, make, |run: Run<(Arc<str>, Step)>| {
         let mut findings = Vec::new();
-        scan(&event, self.hunt.rules, &mut self.scratch, &origin, &mut findings);
-        made.push((line.seq, findings));
-    }
+        for (_, (cluster, step)) in run.made {
+            correlating.step(&cluster, step, &mut findings);
+        }
+        findings.retain(|it| hunt.scope.since.is_none_or(|since| !is_before(it, since)));
+        take(Hunted { findings, events: events.swap(0, Ordering::Relaxed), files: run.files })
+    })
 }
 
-/// Whether an event is of the scope's time. One without a time is of every time.
-fn within(scope: &Scope, event: &Event<'_>) -> bool {
-    if scope.since.is_none() && scope.until.is_none() {
-        return true;
-    }
-    event.micros(Field::StageTimestamp).is_none_or(|time| {
-        scope.since.is_none_or(|since| time >= since)
-            && scope.until.is_none_or(|until| time < until)
-    })
+/// The scope with what correlations have to know of the time before it, so that a window which
+/// is half full when it begins is not taken for an empty one.
+fn warm(scope: &Scope, rules: &RuleSet) -> Scope {
+    let span = rules.correlations().iter().map(|it| it.micros).max().unwrap_or(0);
+    Scope { since: scope.since.map(|it| it.saturating_sub(span)), ..scope.clone() }
+}
+
+fn is_before(finding: &Finding, since: i64) -> bool {
+    finding.time.as_deref().and_then(event::micros).is_some_and(|it| it < since)
 }

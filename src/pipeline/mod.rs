@@ -4,6 +4,7 @@
 //! faster.
 
 pub mod archivist;
+pub mod correlating;
 pub mod daemon;
 pub mod detect;
 mod feed;
@@ -12,6 +13,7 @@ pub mod hunt;
 pub mod in_force;
 pub mod ingest;
 pub mod lanes;
+mod quiet;
 pub mod reload;
 pub mod resume;
 pub mod stop;

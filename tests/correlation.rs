@@ -15,18 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kustos::decode;
-use kustos::detect::{Correlator, Finding, Judged, Limits, Observation, Origin, Window, judge};
+use kustos::detect::{Correlator, Finding, Judged, Limits, Origin, Window, judge};
 use kustos::rules::{LoadOptions, Loaded, RuleSet, Scratch, load_text};
 use serde_json::Value;
 
 fn lenient(text: &str) -> Loaded {
     let options = LoadOptions { lenient: true, ..LoadOptions::default() };
     load_text([("case.yml", text)], &options).unwrap()
-}
-
-fn rules(text: &str) -> Arc<RuleSet> {
-    let loaded = load_text([("case.yml", text)], &LoadOptions::default());
-    Arc::new(loaded.unwrap_or_else(|error| panic!("{error}")).rules)
 }
 
 /// What the rules make of one line.
@@ -36,26 +31,6 @@ fn judged(rules: &RuleSet, line: &str) -> Judged {
     let mut out = Judged::default();
     judge(&event, rules, &mut Scratch::default(), &origin, &mut out);
     out
-}
-
-/// The observations of an event at a second.
-fn at(rules: &RuleSet, second: i64, event: &str) -> Vec<Observation> {
-    let mut event: Value = serde_json::from_str(event).unwrap();
-    event["@timestamp"] = second.into();
-    judged(rules, &event.to_string()).observations
-}
-
-/// The findings of events at their seconds, one list for each.
-fn found(rules: &Arc<RuleSet>, events: &[(i64, &str)]) -> Vec<Vec<Finding>> {
-    let mut correlator = Correlator::new(Arc::clone(rules), Limits::default());
-    let step = |(second, event): &(i64, &str)| {
-        let mut out = Vec::new();
-        for observation in at(rules, *second, event) {
-            correlator.observe(observation, &mut out);
-        }
-        out
-    };
-    events.iter().map(step).collect()
 }
 
 /// Cases whose answer differs on purpose, by the start of their names, and why.

@@ -16,10 +16,11 @@ use super::{Rule, RuleIndex};
 use crate::config::nearest;
 use crate::hex::hex;
 
-/// A rule that correlations may count.
-pub(super) struct Countable {
-    pub(super) name: Option<String>,
-    pub(super) expr: Expr,
+/// The rules that correlations may count, with their names and their logic, one for one.
+pub(super) struct Countable<'c> {
+    pub(super) rules: &'c [Rule],
+    pub(super) names: &'c [Option<String>],
+    pub(super) exprs: &'c [Expr],
 }
 
 /// What is wrong with the draft at a place, and the word that is to blame.
@@ -29,16 +30,15 @@ pub(super) struct Flaw {
     pub(super) fault: Fault,
 }
 
-/// Links drafts, each with the [`Rule`] that people are shown, to `rules`; `countable` is what is
-/// known of them beside. Drafts with a flaw are left out.
+/// Links drafts, each with the [`Rule`] that people are shown, to the rules they count. Drafts with
+/// a flaw are left out.
 pub(super) fn link(
     drafts: &[(CorrelationDraft, Rule)],
-    rules: &[Rule],
-    countable: &[Countable],
+    countable: &Countable<'_>,
 ) -> (Correlations, Vec<Flaw>) {
     let mut linker = Linker {
         drafts,
-        rules,
+        rules: countable.rules,
         countable,
         names: BTreeMap::new(),
         targets: Vec::new(),
@@ -55,7 +55,7 @@ pub(super) fn link(
 struct Linker<'l> {
     drafts: &'l [(CorrelationDraft, Rule)],
     rules: &'l [Rule],
-    countable: &'l [Countable],
+    countable: &'l Countable<'l>,
     names: BTreeMap<&'l str, Vec<Target>>,
     /// For each draft what its `rules` are; targets name drafts by their place.
     targets: Vec<Vec<Target>>,
@@ -71,10 +71,10 @@ impl<'l> Linker<'l> {
                 known.push(target);
             }
         };
-        for (at, (rule, known)) in self.rules.iter().zip(self.countable).enumerate() {
+        for (at, (rule, known)) in self.rules.iter().zip(self.countable.names).enumerate() {
             let target = Target::Rule(RuleIndex::new(at));
             add(&rule.id, target);
-            known.name.iter().for_each(|it| add(it, target));
+            known.iter().for_each(|it| add(it, target));
         }
         for (at, (draft, rule)) in self.drafts.iter().enumerate() {
             add(&rule.id, Target::Correlation(at));
@@ -362,7 +362,7 @@ impl<'l> Linker<'l> {
             match target {
                 Target::Rule(index) => {
                     part(self.rules.get(index.get()).map_or("", |it| it.id.as_str()));
-                    let expr = self.countable.get(index.get()).map(|it| &it.expr);
+                    let expr = self.countable.exprs.get(index.get());
                     part(&format!("{expr:?}"));
                 }
                 Target::Correlation(child) => {

@@ -278,7 +278,7 @@ impl<'l> Loader<'l> {
     fn finish(mut self, lenient: bool) -> Result<Loaded, LoadError> {
         let mut rules: Vec<Rule> = Vec::new();
         let (mut exprs, mut nodes) = (Vec::new(), Vec::new());
-        let mut countable = Vec::new();
+        let mut names = Vec::new();
         let mut known: BTreeMap<String, RuleIndex> = BTreeMap::new();
         for Draft { about, expr } in std::mem::take(&mut self.drafts) {
             let id = about.id.clone().unwrap_or_else(|| titled(&about.title, &known));
@@ -294,7 +294,7 @@ impl<'l> Loader<'l> {
                 }
                 (None, Ok(node)) => {
                     known.insert(id.clone(), RuleIndex::new(rules.len()));
-                    countable.push(Countable { name: about.name.clone(), expr: expr.clone() });
+                    names.push(about.name.clone());
                     rules.push(rule(about, id));
                     exprs.push(expr);
                     nodes.push(node);
@@ -304,7 +304,8 @@ impl<'l> Loader<'l> {
             let line = self.line_of(&about, "id");
             self.errors.push(broken(&about, line, fault));
         }
-        let correlations = self.link(&rules, &countable, &known);
+        let rules_known = Countable { rules: &rules, names: &names, exprs: &exprs };
+        let correlations = self.link(&rules_known, &known);
         if !lenient && !self.errors.is_empty() {
             self.errors
                 .sort_by(|left, right| (&left.file, left.line).cmp(&(&right.file, right.line)));
@@ -316,8 +317,7 @@ impl<'l> Loader<'l> {
 
     fn link(
         &mut self,
-        rules: &[Rule],
-        countable: &[Countable],
+        countable: &Countable<'_>,
         known: &BTreeMap<String, RuleIndex>,
     ) -> Correlations {
         let mut drafts: Vec<(CorrelationDraft, Rule)> = Vec::new();
@@ -329,7 +329,7 @@ impl<'l> Loader<'l> {
                 };
                 untaken(&about.title, taken)
             });
-            let twin = known.get(&id).and_then(|at| rules.get(at.get()));
+            let twin = known.get(&id).and_then(|at| countable.rules.get(at.get()));
             let twin = twin.or_else(|| drafts.iter().map(|(_, it)| it).find(|it| it.id == id));
             if let Some(twin) = twin {
                 let fault = Fault::Duplicate { id, file: twin.file.clone(), line: twin.line };
@@ -339,7 +339,7 @@ impl<'l> Loader<'l> {
             let rule = rule(about.clone(), id);
             drafts.push((draft, rule));
         }
-        let (correlations, flaws) = link(&drafts, rules, countable);
+        let (correlations, flaws) = link(&drafts, countable);
         for flaw in flaws {
             if let Some((draft, _)) = drafts.get(flaw.at) {
                 let line = self.line_of(&draft.about, &flaw.near);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::access::{Access, Scope};
 use super::correlation::{Correlation, Sight, Values, Way};
 use super::group::{FIELD_VALUES_MAX, FieldValues, clipped, encode};
+use super::memo::Numbers;
 use super::scratch::{Context, Scratch};
 use super::{RuleIndex, RuleSet};
 use crate::event::{self, Event, Field};
@@ -23,6 +24,20 @@ pub(super) struct Correlations {
 
 /// Fields that may hold the time of an object that is no audit event.
 pub(super) const TIMES: [&str; 2] = ["@timestamp", "timestamp"];
+
+impl Correlations {
+    /// Numbers the paths, as those of the rules are. To be called while nobody else has a correlation.
+    pub(super) fn number(&mut self, numbers: &mut Numbers) {
+        self.times.iter_mut().for_each(|it| it.number(numbers));
+        for member in self.list.iter_mut().filter_map(Arc::get_mut).flat_map(|it| &mut it.members) {
+            for way in member.group.iter_mut().chain(&mut member.values) {
+                if let Way::Event(access) = way {
+                    access.number(numbers);
+                }
+            }
+        }
+    }
+}
 
 impl RuleSet {
     /// The correlations, in the order of their files.

@@ -64,6 +64,9 @@ pub(super) struct Kept<'a> {
     pub(super) workers: usize,
 }
 
+/// What a window remembers, and the time of its newest event.
+type State = (Vec<u8>, i64);
+
 /// Counts what workers saw.
 pub struct Correlating {
     limits: Limits,
@@ -71,7 +74,7 @@ pub struct Correlating {
     /// How far event time has come, in ticks, by cluster.
     clocks: BTreeMap<Arc<str>, i64>,
     /// What is to be recorded; `None`: the window is gone.
-    pending: BTreeMap<(String, Vec<u8>), Option<(Vec<u8>, i64)>>,
+    pending: BTreeMap<(String, Vec<u8>), Option<State>>,
     seeded: Vec<String>,
     told: Counts,
 }

@@ -148,7 +148,8 @@ struct Outcome<T> {
     begun: usize,
 }
 
-type Outcomes<T> = Receiver<(usize, Result<Outcome<T>, ReadError>)>;
+/// The number of a unit, and what came of it.
+type Numbered<T> = (usize, Result<Outcome<T>, ReadError>);
 
 fn over<R: Reader, E>(
     history: &History<'_>,
@@ -205,7 +206,7 @@ fn one<R: Reader>(
     units: &Mutex<Units<'_>>,
     from: i64,
     reader: &mut R,
-) -> Option<(usize, Result<Outcome<R::Made>, ReadError>)> {
+) -> Option<Numbered<R::Made>> {
     let (unit, begun) = {
         let mut units = units.lock().unwrap_or_else(PoisonError::into_inner);
         let index = units.given;
@@ -232,7 +233,7 @@ fn one<R: Reader>(
 
 /// Hands over what no unread unit can come before.
 fn hand_over<T, E>(
-    outcomes: &Outcomes<T>,
+    outcomes: &Receiver<Numbered<T>>,
     passed: impl Fn(),
     (done, files): (&mut i64, usize),
     take: &mut impl FnMut(Run<T>) -> Result<(), E>,

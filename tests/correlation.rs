@@ -162,7 +162,6 @@ const PINNED_DOCUMENTS: &[(&str, &str)] = &[
         "extended_condition_on_non_temporal_type",
         "the suite stops after parsing; the rule is refused when it is compiled",
     ),
-    ("correlation_engine::tests::test_filter_with_correlation", "filters are not read"),
 ];
 
 #[test]

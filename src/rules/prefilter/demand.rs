@@ -57,13 +57,14 @@ pub(super) fn demands(node: &Node) -> Demands {
             Mode::None => present(access),
         },
         Node::Null(access) => absent(access),
-        Node::Exists(access) => present(access),
         Node::Not(part) => match &**part {
             Node::Exists(access) => absent(access),
             _ => Demands::default(),
         },
         Node::Same { access, other, .. } => both(present(access), present(other)),
         Node::Members { access, quantifier, .. } if quantifier.needs_a_member() => present(access),
+        // `null` is there as well, which a demand does not tell from what is missing.
+        Node::Exists(_) => Demands::default(),
         Node::AtLeast(..) | Node::Members { .. } | Node::Keywords { .. } => Demands::default(),
     }
 }

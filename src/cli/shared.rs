@@ -11,7 +11,7 @@ use crate::config::{Config, Rules};
 use crate::pipeline::Stop;
 use crate::pipeline::stop::spawn;
 use crate::query::time;
-use crate::rules::{self, LoadOptions, RuleSet};
+use crate::rules::{self, LoadOptions, Placeholders, RuleSet};
 use crate::source::find::{ENDINGS, inputs};
 use crate::source::open::Input;
 
@@ -32,6 +32,26 @@ pub struct RuleArgs {
     /// Leave broken rules out and say so, instead of refusing all.
     #[arg(long)]
     pub lenient: bool,
+    #[command(flatten)]
+    placeholders: PlaceholderArgs,
+}
+
+/// What placeholders in Sigma rules stand for.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct PlaceholderArgs {
+    /// YAML file that says what placeholders (`%name%`) stand for: names, each with a list.
+    #[arg(long = "placeholders", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    file: Option<PathBuf>,
+}
+
+impl PlaceholderArgs {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds something else.
+    pub fn read(&self) -> Result<Placeholders> {
+        Ok(self.file.as_deref().map(rules::placeholders).transpose()?.unwrap_or_default())
+    }
 }
 
 impl RuleArgs {
@@ -41,7 +61,8 @@ impl RuleArgs {
     /// When a rule is broken and this is not lenient.
     pub fn load(&self) -> Result<Arc<RuleSet>> {
         let shipped = self.paths.is_empty();
-        load(&self.paths, &LoadOptions { lenient: self.lenient, shipped, ..LoadOptions::default() })
+        let placeholders = self.placeholders.read()?;
+        load(&self.paths, &LoadOptions { lenient: self.lenient, shipped, placeholders })
     }
 }
 
@@ -137,7 +158,7 @@ pub fn configured(config: &Config) -> (Vec<PathBuf>, LoadOptions) {
     let shipped = config.rules.contains(&Rules::Standard);
     (
         config.rules.iter().filter_map(path).collect(),
-        LoadOptions { shipped, ..LoadOptions::default() },
+        LoadOptions { lenient: false, shipped, placeholders: config.placeholders.clone() },
     )
 }
 

@@ -14,6 +14,8 @@ mod access;
 mod compile;
 mod derived;
 mod embedded;
+#[allow(dead_code, reason = "grows towards the loader, which is the first to call it")]
+mod falco;
 mod ir;
 mod level;
 mod load;

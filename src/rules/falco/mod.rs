@@ -1,0 +1,6 @@
+//! The Falco front end: rule files for the source `k8s_audit` in, drafts of rules and
+//! errors out. See <https://falco.org/docs/concepts/rules/>.
+//!
+//! `condition` reads a condition into the tree that `ast` describes.
+
+mod ast;

@@ -476,6 +476,37 @@ impl Reading {
         self.read.is_list()
     }
 
+    /// The fields of an audit event it is read from, as dotted paths.
+    pub(super) fn places(&self) -> Vec<String> {
+        let keyed = |root: Root, keys: &[&str]| {
+            let keys = keys.iter().map(|it| it.replace('.', "\\."));
+            let all: Vec<String> = std::iter::once(root.key().to_owned()).chain(keys).collect();
+            vec![all.join(".")]
+        };
+        let body = |keys: &[&str]| keyed(REQUEST, keys);
+        match self.read {
+            Read::Plain(field) | Read::PlainList(field) => vec![field.path().to_owned()],
+            Read::Keys(root, keys) | Read::Members(root, keys) | Read::Spread(root, keys) => {
+                keyed(root, keys)
+            }
+            Read::Container(list, field) => body(&[&["spec", list], field.keys()].concat()),
+            Read::FirstContainer(field) => body(&[&["spec", "containers"], field.keys()].concat()),
+            Read::AnyPrivileged => body(&["spec", "containers", "securityContext", "privileged"]),
+            Read::VolumeTypes => body(&["spec", "volumes"]),
+            Read::HostPathUsed => body(&["spec", "volumes", "hostPath", "path"]),
+            Read::RoleRules(key) => body(&["rules", key]),
+            Read::Subjects(_) | Read::NamespacedSubjects => body(&["subjects", "name"]),
+            Read::TargetPod => keyed(Root::ResponseObject, &["metadata", "name"]),
+            Read::UriParameter => vec![Field::RequestUri.path().to_owned()],
+            Read::Pointer => {
+                let keys: Vec<String> = steps(&self.key).map(|it| it.replace('.', "\\.")).collect();
+                vec![keys.join(".")]
+            }
+            Read::Moment(_) => vec![Field::StageTimestamp.path().to_owned()],
+            Read::Whole | Read::Line | Read::Always(_) | Read::Never => Vec::new(),
+        }
+    }
+
     /// Whether it needs no more than what the decoder has found.
     pub(super) fn is_cheap(&self) -> bool {
         matches!(

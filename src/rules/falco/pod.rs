@@ -23,6 +23,21 @@ pub(super) enum ContainerField {
     Effective(&'static str),
 }
 
+impl ContainerField {
+    /// Where in a container it is read from.
+    pub(super) fn keys(&self) -> &[&'static str] {
+        match self {
+            ContainerField::Name => &["name"],
+            ContainerField::Image | ContainerField::Repository => &["image"],
+            ContainerField::Command => &["command"],
+            ContainerField::Args => &["args"],
+            ContainerField::HostPort => &["ports", "hostPort"],
+            ContainerField::Keys(keys) => keys,
+            ContainerField::Effective(key) => std::slice::from_ref(key),
+        }
+    }
+}
+
 /// One line of the table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KnownOfContainer {

@@ -2,6 +2,7 @@
 //! or transformers over fields and literals.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::ast;
@@ -77,6 +78,34 @@ impl Term {
             Term::Literal(_) => Vec::new(),
             Term::List(terms) | Term::Call(_, terms) => {
                 terms.iter().flat_map(Term::cautions).collect()
+            }
+        }
+    }
+
+    /// The fields of an audit event it is read from, as dotted paths.
+    pub(in crate::rules) fn places(&self) -> Vec<String> {
+        match self {
+            Term::Field(reading) => reading.places(),
+            Term::Literal(_) => Vec::new(),
+            Term::List(terms) | Term::Call(_, terms) => {
+                terms.iter().flat_map(Term::places).collect()
+            }
+        }
+    }
+
+    /// Notes every field in it, and where an audit event has that.
+    pub(in crate::rules) fn fields(&self, fields: &mut BTreeMap<String, Vec<String>>) {
+        match self {
+            Term::Field(reading) => {
+                let places = reading.places();
+                // What no event holds is not looked at.
+                if !places.is_empty() {
+                    fields.insert(reading.to_string(), places);
+                }
+            }
+            Term::Literal(_) => {}
+            Term::List(terms) | Term::Call(_, terms) => {
+                terms.iter().for_each(|it| it.fields(fields));
             }
         }
     }

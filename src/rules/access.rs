@@ -3,14 +3,14 @@
 //! Names the decoder indexes cost a slice of the line; everything else costs a
 //! parsed tree of the part it lies in.
 
-use serde_json::Value;
-
 use super::derived::Derived;
+use super::memo::Numbers;
 use super::path::{Path, STEPS_MAX, Visit};
 use super::scratch::{Context, Root};
 use super::taxonomy::{
     ANY_CONTAINER, CONTAINERS, DERIVED, DERIVED_PREFIX, LOOSE, POD_SPEC, POD_SPECS,
 };
+use super::tree::Tree;
 use super::value::View;
 use crate::event::Field;
 
@@ -41,6 +41,10 @@ type Flat = Option<Box<str>>;
 pub(super) struct Rooted {
     root: Root,
     path: Path,
+    /// Those of the path's beginnings in its rule set; none before it is in one.
+    numbers: Box<[u32]>,
+    /// For a path from the top of the line: the field that its first key is, if any.
+    opens: Option<Field>,
 }
 
 /// Why a name is no way to a value.
@@ -69,7 +73,7 @@ impl Access {
             return Err(NameError::UnknownDerived(flat));
         }
         if let Some((_, target)) = LOOSE.iter().find(|(it, _)| *it == flat) {
-            let literal = Rooted { root: Root::Line, path };
+            let literal = Rooted::new(Root::Line, path);
             return Ok(Access::Loose { literal, target: Box::new(Access::of(target)?) });
         }
         Ok(Access::paths(path, flat))
@@ -101,6 +105,22 @@ impl Access {
         Access::Paths(paths.into(), dotted(flat))
     }
 
+    /// Numbers the paths, so that what lies at them is looked up once per event and set.
+    pub(super) fn number(&mut self, numbers: &mut Numbers) {
+        match self {
+            Access::Paths(paths, _) => {
+                for path in paths {
+                    path.numbers = numbers.of(path.root, &path.path);
+                }
+            }
+            Access::Loose { literal, target } => {
+                literal.numbers = numbers.of(literal.root, &literal.path);
+                target.number(numbers);
+            }
+            Access::Indexed(..) | Access::Derived(_) | Access::Member(_) | Access::Itself => {}
+        }
+    }
+
     /// Cheap ways come first when several tests must all pass.
     pub(super) fn cost(&self) -> u32 {
         match self {
@@ -121,7 +141,7 @@ impl Access {
             Access::Indexed(_, Some(flat)) | Access::Paths(_, Some(flat))
                 if !context.audit && context.has_key(flat) =>
             {
-                let value = context.tree(Root::Line).and_then(|tree| tree.get(&**flat));
+                let value = context.tree(Root::Line).and_then(|tree| tree.get(flat));
                 value.is_some_and(|it| visit(View::Tree(it)))
             }
             Access::Indexed(field, _) => {
@@ -132,14 +152,13 @@ impl Access {
             }
             Access::Paths(paths, _) => paths.iter().any(|path| path.visit(context, visit)),
             Access::Loose { literal, target } => {
-                let named = literal.path.first().is_some_and(|it| context.has_key(it));
-                if named || !context.audit {
+                if !context.audit || literal.named(context) {
                     literal.visit(context, visit)
                 } else {
                     target.visit(scope, visit)
                 }
             }
-            Access::Member(path) => scope.member.is_some_and(|it| path.visit(it, visit)),
+            Access::Member(path) => scope.member.is_some_and(|it| path.visit(&it, visit)),
             Access::Itself => scope.member.is_some_and(|it| visit(View::Tree(it))),
         }
     }
@@ -149,29 +168,46 @@ impl Access {
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'s, 'e> {
     pub(super) context: &'s Context<'s, 'e>,
-    pub(super) member: Option<&'s Value>,
+    pub(super) member: Option<Tree<'s>>,
 }
 
 impl Rooted {
     fn of(path: &Path) -> Rooted {
         match path.first().and_then(Root::of) {
-            Some(root) => Rooted { root, path: path.rest() },
-            None => Rooted { root: Root::Line, path: path.clone() },
+            Some(root) => Rooted::new(root, path.rest()),
+            None => Rooted::new(Root::Line, path.clone()),
+        }
+    }
+
+    fn new(root: Root, path: Path) -> Rooted {
+        let opens = path.first().filter(|_| root == Root::Line).and_then(Field::at);
+        Rooted { root, path, numbers: Box::default(), opens }
+    }
+
+    /// Whether the line may hold the path's first key, found without parsing the values.
+    fn named(&self, context: &Context<'_, '_>) -> bool {
+        match (self.opens, self.path.first()) {
+            (Some(field), _) => context.event.json(field).is_some(),
+            (None, Some(key)) => context.has_key(key),
+            (None, None) => true,
         }
     }
 
     fn visit(&self, context: &Context<'_, '_>, visit: Visit<'_>) -> bool {
         // An audit event's keys are known, so a foreign field costs no parse of the line.
-        if self.root == Root::Line && self.path.first().is_some_and(|it| !could_hold(context, it)) {
+        if self.root == Root::Line && context.audit && !self.named(context) {
             return false;
         }
-        context.tree(self.root).is_some_and(|tree| self.path.visit(tree, visit))
+        let Some(tree) = context.tree(self.root) else {
+            return false;
+        };
+        match context.reach(&tree, &self.path, &self.numbers) {
+            None => self.path.visit(&tree, visit),
+            Some(mut places) => places.any(|at| {
+                context.place(at).and_then(|it| tree.at(it)).is_some_and(|it| visit(View::Tree(it)))
+            }),
+        }
     }
-}
-
-/// Whether a path that begins with `key` can lead anywhere in this line.
-fn could_hold(context: &Context<'_, '_>, key: &str) -> bool {
-    !context.audit || context.has_key(key)
 }
 
 fn checked(name: &str) -> Result<Path, NameError> {

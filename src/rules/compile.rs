@@ -3,6 +3,7 @@
 use super::access::{Access, NameError, Scope};
 use super::ir::{Expr, Item, Mode, Place, Quantifier, Test};
 use super::matcher::{Matcher, MatcherError};
+use super::memo::Numbers;
 use super::scratch::Root;
 use super::text;
 use super::value::{Leaf, View, any_leaf_within};
@@ -194,6 +195,28 @@ fn not(node: Node) -> Node {
 }
 
 impl Node {
+    /// See [`Access::number`].
+    pub(super) fn number(&mut self, numbers: &mut Numbers) {
+        match self {
+            Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
+                parts.iter_mut().for_each(|it| it.number(numbers));
+            }
+            Node::Not(part) => part.number(numbers),
+            Node::Values { access, .. } | Node::Null(access) | Node::Exists(access) => {
+                access.number(numbers);
+            }
+            Node::Same { access, other, .. } => {
+                access.number(numbers);
+                other.number(numbers);
+            }
+            Node::Members { access, body, .. } => {
+                access.number(numbers);
+                body.number(numbers);
+            }
+            Node::Keywords { .. } => {}
+        }
+    }
+
     fn cost(&self) -> u32 {
         match self {
             Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
@@ -266,9 +289,9 @@ fn keywords(tests: &[Matcher], mode: Mode, scope: Scope<'_, '_>) -> bool {
         return false;
     };
     match mode {
-        Mode::Any => any_leaf_within(whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
-        Mode::All => tests.iter().all(|test| any_leaf_within(whole, &mut |leaf| test.fits(leaf))),
-        Mode::None => !any_leaf_within(whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
+        Mode::Any => any_leaf_within(&whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
+        Mode::All => tests.iter().all(|test| any_leaf_within(&whole, &mut |leaf| test.fits(leaf))),
+        Mode::None => !any_leaf_within(&whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
     }
 }
 
@@ -283,12 +306,12 @@ fn members(access: &Access, quantifier: Quantifier, body: &Node, scope: Scope<'_
             return false;
         }
         // A lone value is a list of one, as it is everywhere in Sigma.
-        let members = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        members.iter().any(|member| {
+        let mut decides = |member| {
             empty = false;
             let holds = body.holds(Scope { member: Some(member), ..scope });
             holds == matches!(quantifier, Quantifier::Any | Quantifier::None)
-        })
+        };
+        if value.is_array() { value.members().any(decides) } else { decides(value) }
     });
     match quantifier {
         Quantifier::Any => decided,

@@ -16,16 +16,19 @@ mod derived;
 mod embedded;
 #[allow(dead_code, reason = "grows towards the loader, which is the first to call it")]
 mod falco;
+mod identity;
 mod ir;
 mod level;
 mod load;
 mod matcher;
+mod memo;
 mod path;
 mod prefilter;
 mod raw;
 mod scratch;
 mod set;
 mod sigma;
+mod spare;
 mod taxonomy;
 mod text;
 mod tree;
@@ -37,8 +40,9 @@ mod tests;
 use std::path::PathBuf;
 
 pub use embedded::shipped;
+pub use identity::load_kept;
 pub use level::{Level, LevelError};
-pub use load::{LoadError, LoadOptions, Loaded, RuleError, load, load_text};
+pub use load::{LoadError, LoadOptions, Loaded, RuleError, files, load, load_text};
 pub use scratch::Scratch;
 pub use set::{RuleIndex, RuleSet};
 
@@ -70,4 +74,7 @@ pub struct Rule {
     pub file: PathBuf,
     /// The line of that file its document starts on, from 1.
     pub line: u32,
+    /// SHA-256, in hex, of the text it stands in; of a Falco rule also of its condition with
+    /// macros and lists put in.
+    pub hash: String,
 }

@@ -7,18 +7,27 @@
 //! the key `example.com/x`. The structure comes first, so that a request cannot
 //! hide a field behind a made-up key with dots in it.
 
-use serde_json::Value;
-
+use super::tree::{Kind, Tree};
 use super::value::View;
 
 /// A path longer than this is no path but a mistake.
 pub(super) const STEPS_MAX: usize = 32;
 
 /// One key, and perhaps the place of one member under it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Step {
     key: String,
     index: Option<i64>,
+}
+
+impl Step {
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn index(&self) -> Option<i64> {
+        self.index
+    }
 }
 
 /// The steps of a path, outermost first.
@@ -59,6 +68,10 @@ impl Path {
         Path { steps }
     }
 
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
     /// How many keys deep it goes.
     pub(super) fn len(&self) -> usize {
         self.steps.len()
@@ -86,7 +99,7 @@ impl Path {
     }
 
     /// Shows every value at the path to `visit` until it returns `true`, and returns that.
-    pub(super) fn visit(&self, value: &Value, visit: Visit<'_>) -> bool {
+    pub(super) fn visit(&self, value: &Tree<'_>, visit: Visit<'_>) -> bool {
         descend(value, &self.steps, visit) == Some(true)
     }
 }
@@ -99,34 +112,31 @@ fn bracketed(text: &str) -> Option<(i64, &str)> {
 }
 
 /// `None`: nothing was there. Otherwise what `visit` said last.
-fn descend(value: &Value, steps: &[Step], visit: Visit<'_>) -> Option<bool> {
+fn descend(value: &Tree<'_>, steps: &[Step], visit: Visit<'_>) -> Option<bool> {
     let Some((step, below)) = steps.split_first() else {
-        return Some(visit(View::Tree(value)));
+        return Some(visit(View::Tree(*value)));
     };
-    match value {
-        Value::Array(members) => {
+    match value.kind() {
+        Kind::Array => {
             let mut seen = None;
-            for member in members {
-                match descend(member, steps, visit) {
+            for member in value.members() {
+                match descend(&member, steps, visit) {
                     Some(true) => return Some(true),
                     found => seen = seen.or(found),
                 }
             }
             seen
         }
-        Value::Object(map) => {
-            let found = map.get(&step.key).and_then(|it| under(it, step, below, visit));
-            if found.is_some() || below.is_empty() {
+        Kind::Object => {
+            let found = value.get(&step.key).and_then(|it| under(&it, step, below, visit));
+            if found.is_some() || below.is_empty() || !value.odd_keys() {
                 return found;
             }
             // No such structure: perhaps the key itself holds dots.
-            let mut key = step.key.clone();
             for taken in 1..steps.len() {
-                let next = steps.get(taken)?;
-                key.push('.');
-                key.push_str(&next.key);
-                let rest = steps.get(taken + 1..).unwrap_or_default();
-                let found = map.get(&key).and_then(|it| under(it, next, rest, visit));
+                let (joined, rest) = steps.split_at_checked(taken + 1)?;
+                let last = joined.last()?;
+                let found = value.get_joined(joined).and_then(|it| under(&it, last, rest, visit));
                 if found.is_some() {
                     return found;
                 }
@@ -137,18 +147,18 @@ fn descend(value: &Value, steps: &[Step], visit: Visit<'_>) -> Option<bool> {
     }
 }
 
-fn under(value: &Value, step: &Step, below: &[Step], visit: Visit<'_>) -> Option<bool> {
+fn under(value: &Tree<'_>, step: &Step, below: &[Step], visit: Visit<'_>) -> Option<bool> {
     match step.index {
         None => descend(value, below, visit),
-        Some(index) => descend(member(value, index)?, below, visit),
+        Some(index) => descend(&member(value, index)?, below, visit),
     }
 }
 
 /// The member at `index`, counted from the end when negative.
-fn member(value: &Value, index: i64) -> Option<&Value> {
-    let members = value.as_array()?;
+pub(super) fn member<'t>(value: &Tree<'t>, index: i64) -> Option<Tree<'t>> {
     let place = usize::try_from(index.unsigned_abs()).ok()?;
-    if index < 0 { members.get(members.len().checked_sub(place)?) } else { members.get(place) }
+    let place = if index < 0 { value.members().count().checked_sub(place)? } else { place };
+    value.members().nth(place)
 }
 
 #[cfg(test)]
@@ -156,11 +166,12 @@ mod tests {
     use super::*;
 
     fn found(path: &str, json: &str) -> Vec<String> {
-        let value: Value = serde_json::from_str(json).unwrap();
+        let mut parts = super::super::tree::Parts::default();
+        parts.read(json);
         let mut found = Vec::new();
-        Path::parse(path).visit(&value, &mut |view| {
+        Path::parse(path).visit(&parts.tree(json).unwrap(), &mut |view| {
             if let View::Tree(value) = view {
-                found.push(value.to_string());
+                found.push(value.json().to_owned());
             }
             false
         });

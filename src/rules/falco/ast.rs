@@ -28,7 +28,8 @@ pub(in crate::rules) enum Term {
     /// `ka.verb`, `jevt.value[/stage]`; the argument is what stood in brackets, unquoted.
     Field { name: String, argument: Option<String> },
     /// A transformer: `tolower(ka.user.name)`, `concat(a, "-", b)`.
-    Call { name: String, arguments: Vec<Term> },
+    /// `argument` is what stood in brackets behind it: `getopt(ka.uri, "n:")["n"]`.
+    Call { name: String, arguments: Vec<Term>, argument: Option<String> },
     /// A literal among a transformer's arguments.
     Literal(String),
     /// A literal list among a transformer's arguments: `join(",", (a, b))`.
@@ -43,8 +44,21 @@ pub(in crate::rules) enum Right {
     Value(String),
     /// `in (a, b)`: lists among its members were put in.
     List(Vec<String>),
+    /// `startswith oneof (a, b)`: the operator against each of them.
+    Each(Quantity, Vec<String>),
     /// `= val(ka.user.name)` or a transformer: another term of the event.
     Term(Term),
+}
+
+/// How many of several values must pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::rules) enum Quantity {
+    /// `oneof`: exactly one.
+    One,
+    /// `anyof`
+    Any,
+    /// `allof`
+    All,
 }
 
 /// Falco's comparison operators.

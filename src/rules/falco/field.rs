@@ -480,7 +480,7 @@ impl Reading {
     pub(super) fn places(&self) -> Vec<String> {
         let keyed = |root: Root, keys: &[&str]| {
             let keys = keys.iter().map(|it| it.replace('.', "\\."));
-            let all: Vec<String> = std::iter::once(root.key().to_owned()).chain(keys).collect();
+            let all: Vec<String> = root.key().map(str::to_owned).into_iter().chain(keys).collect();
             vec![all.join(".")]
         };
         let body = |keys: &[&str]| keyed(REQUEST, keys);

@@ -5,6 +5,7 @@
 //! of it is true. On a list `in` means all its values, `intersects` any.
 
 use super::ast::{Check, Condition, Operator, Quantity, Right};
+use super::condition::operator_word;
 use super::field::{Reading, Type};
 use super::glob::{self, Step};
 use super::posix;
@@ -137,7 +138,7 @@ impl Checked<'_> {
     }
 
     fn needs(&self, needs: &'static str) -> LowerError {
-        self.blame(LowerFault::Needs { operator: word(self.operator), needs })
+        self.blame(LowerFault::Needs { operator: self.operator.word(), needs })
     }
 
     /// Whether the operator can compare what the left side is.
@@ -160,7 +161,7 @@ impl Checked<'_> {
         if admitted {
             return Ok(());
         }
-        let (operator, term) = (word(self.operator), self.left.to_string());
+        let (operator, term) = (self.operator.word(), self.left.to_string());
         Err(self.blame(LowerFault::Operator { operator, term, what }))
     }
 
@@ -296,27 +297,9 @@ fn comparison(operator: Operator) -> Comparison {
     }
 }
 
-/// The operator as rules write it.
-fn word(operator: Operator) -> &'static str {
-    match operator {
-        Operator::Equal => "=",
-        Operator::NotEqual => "!=",
-        Operator::Less => "<",
-        Operator::LessOrEqual => "<=",
-        Operator::Greater => ">",
-        Operator::GreaterOrEqual => ">=",
-        Operator::Exists => "exists",
-        Operator::Contains => "contains",
-        Operator::IContains => "icontains",
-        Operator::BContains => "bcontains",
-        Operator::StartsWith => "startswith",
-        Operator::BStartsWith => "bstartswith",
-        Operator::EndsWith => "endswith",
-        Operator::Glob => "glob",
-        Operator::IGlob => "iglob",
-        Operator::Regex => "regex",
-        Operator::In => "in",
-        Operator::Intersects => "intersects",
-        Operator::PMatch => "pmatch",
+impl Operator {
+    /// The operator as rules write it.
+    pub(in crate::rules) fn word(self) -> &'static str {
+        operator_word(self)
     }
 }

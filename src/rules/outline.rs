@@ -193,6 +193,7 @@ fn asked(test: &Test) -> String {
         Test::Regex(source) => format!("fits /{source}/"),
         Test::Cidr(network) => format!("lies in {network}"),
         Test::Compare(comparison, number) => format!("{} {number}", sign(*comparison)),
+        Test::Count(comparison, number) => format!("{} {number}", sign(*comparison)),
         Test::Order(comparison, text) => format!("is {} {text:?} in byte order", sign(*comparison)),
         Test::Glob { pattern, cased } => {
             let case = if *cased { " (case counts)" } else { "" };

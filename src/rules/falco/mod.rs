@@ -35,4 +35,6 @@ pub(super) use self::relate::holds;
 pub(super) use self::term::{Shape, Term};
 
 #[cfg(test)]
+mod meaning;
+#[cfg(test)]
 mod tests;

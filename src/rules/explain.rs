@@ -27,12 +27,12 @@ pub struct Explanation {
     /// Whether the index lets the event reach the rule. It never keeps one back that matches.
     pub reached: bool,
     /// The rule's condition.
-    pub condition: Judged,
+    pub condition: Weighed,
 }
 
 /// A condition laid beside an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Judged {
+pub struct Weighed {
     /// Whether it holds.
     pub holds: bool,
     /// What is asked.
@@ -49,7 +49,7 @@ pub struct Judged {
     pub untold: usize,
     /// What it is made of. Of values joined by "or", only those that fit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Judged>,
+    pub parts: Vec<Weighed>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -66,20 +66,20 @@ pub fn explain(rules: &RuleSet, index: RuleIndex, event: &Event<'_>) -> Explanat
     let scratch = Scratch::default();
     let context = Context::new(event, &scratch);
     let reached = rules.reaches(index, &context);
-    let condition = judged(rules.expr(index), Here::of(&context));
+    let condition = weighed(rules.expr(index), Here::of(&context));
     Explanation { matches: reached && condition.holds, reached, condition }
 }
 
-impl Judged {
+impl Weighed {
     /// Only what decided: of an "and" that fails the parts that fail, of an "or" that holds
     /// those that hold.
-    pub fn decisive(mut self) -> Judged {
+    pub fn decisive(mut self) -> Weighed {
         match (self.condition.kind, self.holds) {
             (Kind::All, false) => self.parts.retain(|it| !it.holds),
             (Kind::Any, true) => self.parts.retain(|it| it.holds),
             _ => {}
         }
-        self.parts = self.parts.into_iter().map(Judged::decisive).collect();
+        self.parts = self.parts.into_iter().map(Weighed::decisive).collect();
         self
     }
 }
@@ -133,9 +133,9 @@ fn json(view: View<'_>) -> String {
     }
 }
 
-fn judged(expr: &Expr, here: Here<'_, '_>) -> Judged {
+fn weighed(expr: &Expr, here: Here<'_, '_>) -> Weighed {
     let expr = bare(expr);
-    let mut judged = Judged {
+    let mut weighed = Weighed {
         holds: here.holds(expr),
         condition: Condition::of(expr, here.names),
         found: None,
@@ -145,33 +145,33 @@ fn judged(expr: &Expr, here: Here<'_, '_>) -> Judged {
     };
     match expr {
         Expr::All(parts) | Expr::Any(parts) | Expr::AtLeast(_, parts) => {
-            judged.parts = parts.iter().map(|it| self::judged(it, here)).collect();
+            weighed.parts = parts.iter().map(|it| self::weighed(it, here)).collect();
         }
-        Expr::Not(part) => judged.parts = vec![self::judged(part, here)],
+        Expr::Not(part) => weighed.parts = vec![self::weighed(part, here)],
         Expr::Item(item) => {
             let (found, untold) = here.values(item.field.as_deref());
-            (judged.found, judged.untold) = (Some(found), untold);
-            judged.compared = compared(item, here);
-            judged.parts = singly(&item.tests, item.mode, here, &|it| Expr::Item(alone(item, it)));
+            (weighed.found, weighed.untold) = (Some(found), untold);
+            weighed.compared = compared(item, here);
+            weighed.parts = singly(&item.tests, item.mode, here, &|it| Expr::Item(alone(item, it)));
         }
         Expr::Keywords(item) => {
             let one = |it| Expr::Keywords(alone(item, it));
-            judged.parts = singly(&item.tests, item.mode, here, &one);
+            weighed.parts = singly(&item.tests, item.mode, here, &one);
         }
         Expr::Computed { term, tests, mode } => {
             let (found, untold) = here.term(term);
-            (judged.found, judged.untold) = (Some(found), untold);
+            (weighed.found, weighed.untold) = (Some(found), untold);
             let one = |it| Expr::Computed { term: term.clone(), tests: vec![it], mode: Mode::Any };
-            judged.parts = singly(tests, *mode, here, &one);
+            weighed.parts = singly(tests, *mode, here, &one);
         }
         Expr::Related { left, right, .. } => {
             let (found, untold) = here.term(left);
-            (judged.found, judged.untold) = (Some(found), untold);
-            judged.compared = Some(here.term(right).0);
+            (weighed.found, weighed.untold) = (Some(found), untold);
+            weighed.compared = Some(here.term(right).0);
         }
-        Expr::Members { field, body, .. } => members(field, body, here, &mut judged),
+        Expr::Members { field, body, .. } => members(field, body, here, &mut weighed),
     }
-    judged
+    weighed
 }
 
 /// The field on the other side of a comparison of two.
@@ -193,13 +193,13 @@ fn singly(
     mode: Mode,
     here: Here<'_, '_>,
     one: &dyn Fn(Test) -> Expr,
-) -> Vec<Judged> {
+) -> Vec<Weighed> {
     if tests.len() < 2 {
         return Vec::new();
     }
     let alone = tests.iter().map(|test| {
         let expr = one(test.clone());
-        Judged {
+        Weighed {
             holds: here.holds(&expr),
             condition: Condition::of(&expr, here.names),
             found: None,
@@ -212,7 +212,7 @@ fn singly(
 }
 
 /// The members of an array one by one.
-fn members(field: &str, body: &Expr, here: Here<'_, '_>, judged: &mut Judged) {
+fn members(field: &str, body: &Expr, here: Here<'_, '_>, weighed: &mut Weighed) {
     let Ok(access) = array(field, here.names) else {
         return;
     };
@@ -221,25 +221,25 @@ fn members(field: &str, body: &Expr, here: Here<'_, '_>, judged: &mut Judged) {
             return false;
         };
         if value.is_array() {
-            value.members().for_each(|it| member(it, body, here, judged));
+            value.members().for_each(|it| member(it, body, here, weighed));
         } else if !value.is_null() {
             // A lone value is a list of one, as it is for the matcher.
-            member(value, body, here, judged);
+            member(value, body, here, weighed);
         }
         false
     });
 }
 
-fn member(member: Tree<'_>, body: &Expr, here: Here<'_, '_>, judged: &mut Judged) {
-    if judged.parts.len() == TOLD_MAX {
-        judged.untold += 1;
+fn member(member: Tree<'_>, body: &Expr, here: Here<'_, '_>, weighed: &mut Weighed) {
+    if weighed.parts.len() == TOLD_MAX {
+        weighed.untold += 1;
         return;
     }
     let scope = Scope { member: Some(member), ..here.scope };
-    let part = self::judged(body, Here { names: Names::Member, scope });
-    judged.parts.push(Judged {
+    let part = self::weighed(body, Here { names: Names::Member, scope });
+    weighed.parts.push(Weighed {
         holds: part.holds,
-        condition: Condition::plain(Kind::Member, format!("member {}", judged.parts.len())),
+        condition: Condition::plain(Kind::Member, format!("member {}", weighed.parts.len())),
         found: None,
         compared: None,
         untold: 0,
@@ -305,9 +305,9 @@ mod tests {
 
     #[test]
     fn only_what_decided_is_kept() {
-        let judged = explained("a: x\nb: z\nc: z", r#"{"a":"x"}"#).condition;
-        assert_eq!(judged.parts.len(), 3);
-        let decisive = judged.decisive();
+        let weighed = explained("a: x\nb: z\nc: z", r#"{"a":"x"}"#).condition;
+        assert_eq!(weighed.parts.len(), 3);
+        let decisive = weighed.decisive();
         let names: Vec<&str> =
             decisive.parts.iter().filter_map(|it| it.condition.field.as_deref()).collect();
         assert_eq!(names, ["b", "c"]);

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::RuleMatching;
 use crate::decode;
 use crate::rules::falco::condition::parse;
 use crate::rules::falco::lower::{Lowered, lower};
@@ -13,14 +14,29 @@ use crate::rules::{Level, Rule, RuleSet, Scratch, compile};
 
 /// A rule set of one rule with this condition.
 fn set(condition: &str) -> Result<RuleSet, String> {
-    let parsed = parse(condition).map_err(|error| error.to_string())?;
-    let Lowered { expr, .. } = lower(&parsed).map_err(|error| error.to_string())?;
-    let node = compile::compile(&expr).map_err(|error| error.to_string())?;
-    let rule = Rule {
+    sets(&[(condition, "falco")], RuleMatching::All)
+}
+
+/// A rule set of rules with these conditions, each said to be of a dialect.
+fn sets(conditions: &[(&str, &'static str)], matching: RuleMatching) -> Result<RuleSet, String> {
+    let (mut rules, mut exprs, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
+    for (condition, dialect) in conditions {
+        let parsed = parse(condition).map_err(|error| error.to_string())?;
+        let Lowered { expr, .. } = lower(&parsed).map_err(|error| error.to_string())?;
+        nodes.push(compile::compile(&expr).map_err(|error| error.to_string())?);
+        exprs.push(expr);
+        rules.push(rule(dialect));
+    }
+    let outputs = vec![Template::parse("verb=%ka.verb").ok(); rules.len()];
+    Ok(RuleSet::new(rules, exprs, nodes, Vec::new()).saying(outputs, matching))
+}
+
+fn rule(dialect: &'static str) -> Rule {
+    Rule {
         id: "r".to_owned(),
         title: "R".to_owned(),
         level: Level::Low,
-        dialect: "falco",
+        dialect,
         tags: Vec::new(),
         description: String::new(),
         status: None,
@@ -30,8 +46,7 @@ fn set(condition: &str) -> Result<RuleSet, String> {
         file: PathBuf::new(),
         line: 1,
         hash: String::new(),
-    };
-    Ok(RuleSet::new(vec![rule], vec![expr], vec![node], Vec::new()))
+    }
 }
 
 fn error(condition: &str) -> String {
@@ -433,6 +448,31 @@ fn only_events_of_the_source_are_judged() {
     assert!(holds(condition, &event(r#""verb":"list""#)));
     assert!(!holds(condition, r#"{"verb":"list","user":{"username":"x"}}"#));
     assert!(!holds(condition, r#"{"protoPayload":{"serviceName":"storage.googleapis.com"}}"#));
+}
+
+#[test]
+fn of_falcos_rules_all_fire_or_the_first_and_sigmas_always() {
+    let conditions = [
+        ("ka.verb = list", "falco"),
+        ("ka.verb = get", "falco"),
+        ("ka.verb = get", "sigma"),
+        ("ka.verb in (get, list)", "falco"),
+        ("ka.verb exists", "sigma"),
+    ];
+    let fired = |matching, verb: &str| {
+        let rules = sets(&conditions, matching).unwrap();
+        let line = event(&format!(r#""verb":"{verb}""#));
+        let event = decode::line(line.as_bytes()).unwrap();
+        let (mut found, mut scratch) = (Vec::new(), Scratch::default());
+        rules.matches(&event, &mut scratch, &mut found);
+        let said = found.first().and_then(|it| rules.output(*it, &event, &scratch));
+        assert_eq!(said, Some(format!("verb={verb}")));
+        found.iter().map(|it| it.get()).collect::<Vec<_>>()
+    };
+    assert_eq!(fired(RuleMatching::All, "get"), [1, 2, 3, 4]);
+    assert_eq!(fired(RuleMatching::First, "get"), [1, 2, 4]);
+    assert_eq!(fired(RuleMatching::All, "list"), [0, 3, 4]);
+    assert_eq!(fired(RuleMatching::First, "list"), [0, 4]);
 }
 
 #[test]

@@ -507,6 +507,29 @@ impl Reading {
         }
     }
 
+    /// A field without which the event has no value of this one.
+    pub(super) fn root(&self) -> Option<Field> {
+        match self.read {
+            Read::Plain(field) | Read::PlainList(field) => Some(field),
+            Read::Keys(root, _) | Read::Members(root, _) | Read::Spread(root, _) => root.field(),
+            Read::Container(..)
+            | Read::FirstContainer(_)
+            | Read::AnyPrivileged
+            | Read::VolumeTypes
+            | Read::HostPathUsed
+            | Read::RoleRules(_)
+            | Read::Subjects(_)
+            | Read::NamespacedSubjects => Some(Field::RequestObject),
+            Read::TargetPod => Some(Field::ResponseObject),
+            Read::UriParameter => Some(Field::RequestUri),
+            Read::Moment(_) => Some(Field::StageTimestamp),
+            // The value itself may be `null`, which is text to Falco.
+            Read::Pointer if steps(&self.key).nth(1).is_none() => None,
+            Read::Pointer => steps(&self.key).next().and_then(|it| Root::of(&it)?.field()),
+            Read::Whole | Read::Line | Read::Always(_) | Read::Never => None,
+        }
+    }
+
     /// Whether it needs no more than what the decoder has found.
     pub(super) fn is_cheap(&self) -> bool {
         matches!(

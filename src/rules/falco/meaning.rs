@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 
 use crate::config::RuleMatching;
-use crate::decode;
 use crate::rules::falco::condition::parse;
 use crate::rules::falco::lower::{Lowered, lower};
 use crate::rules::falco::output::{OUTPUT_BYTES_MAX, Template};
 use crate::rules::falco::term::Term;
 use crate::rules::scratch::Context;
+use crate::rules::tests::event as indexed;
 use crate::rules::{Level, Rule, RuleSet, Scratch, compile};
 
 /// A rule set of one rule with this condition.
@@ -55,14 +55,14 @@ fn error(condition: &str) -> String {
 
 fn holds(condition: &str, line: &str) -> bool {
     let rules = set(condition).unwrap_or_else(|error| panic!("{condition}: {error}"));
-    let event = decode::line(line.as_bytes()).unwrap();
+    let event = indexed(line.as_ref());
     let mut found = Vec::new();
     let mut scratch = Scratch::default();
     rules.matches(&event, &mut scratch, &mut found);
-    let indexed = !found.is_empty();
+    let fires = !found.is_empty();
     rules.matches_unindexed(&event, &mut scratch, &mut found);
-    assert_eq!(indexed, !found.is_empty(), "the index: {condition}: {line}");
-    indexed
+    assert_eq!(fires, !found.is_empty(), "the index: {condition}: {line}");
+    fires
 }
 
 /// An audit event with these members besides what every event has.
@@ -78,7 +78,7 @@ fn request(body: &str) -> String {
 
 fn said(output: &str, line: &str) -> String {
     let template = Template::parse(output).unwrap_or_else(|error| panic!("{output}: {error}"));
-    let event = decode::line(line.as_bytes()).unwrap();
+    let event = indexed(line.as_ref());
     let scratch = Scratch::default();
     template.render(&Context::new(&event, &scratch))
 }
@@ -462,7 +462,7 @@ fn of_falcos_rules_all_fire_or_the_first_and_sigmas_always() {
     let fired = |matching, verb: &str| {
         let rules = sets(&conditions, matching).unwrap();
         let line = event(&format!(r#""verb":"{verb}""#));
-        let event = decode::line(line.as_bytes()).unwrap();
+        let event = indexed(line.as_ref());
         let (mut found, mut scratch) = (Vec::new(), Scratch::default());
         rules.matches(&event, &mut scratch, &mut found);
         let said = found.first().and_then(|it| rules.output(*it, &event, &scratch));

@@ -110,6 +110,16 @@ impl Term {
         }
     }
 
+    /// A field without which the event has no value of the term.
+    pub(in crate::rules) fn root(&self) -> Option<Field> {
+        match self {
+            Term::Field(reading) => reading.root(),
+            Term::Call(_, arguments) => arguments.iter().find_map(Term::root),
+            // Of a list one member is enough.
+            Term::Literal(_) | Term::List(_) => None,
+        }
+    }
+
     /// The place in the decoder's index that holds the term's very values.
     pub(in crate::rules) fn indexed(&self) -> Option<Field> {
         match self {

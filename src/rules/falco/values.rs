@@ -120,18 +120,21 @@ fn said<'v>(yes: bool) -> Found<'v> {
 /// server writes no other there, so a stranger's `null`, array or object is nothing.
 pub(super) fn plain<'v>(context: &Context<'v, 'v>, field: Field) -> Option<Cow<'v, str>> {
     match context.event.json(field) {
-        Some(json) => {
-            let plain = !json.starts_with(['[', '{', 'n']);
-            plain.then(|| json::text(json))
-        }
+        Some(json) => is_plain(json).then(|| json::text(json)),
         None if !context.audit => gke::plain(context, field),
         None => None,
     }
 }
 
+fn is_plain(json: &str) -> bool {
+    !json.starts_with(['[', '{', 'n'])
+}
+
 fn list<'v>(context: &Context<'v, 'v>, field: Field) -> Found<'v> {
     match context.event.json(field) {
-        Some(json) if json.starts_with('[') => Ok(raw::members(json).map(json::text).collect()),
+        Some(json) if json.starts_with('[') => {
+            Ok(raw::members(json).filter(|it| is_plain(it)).map(json::text).collect())
+        }
         Some(_) => Err(Missing),
         None if !context.audit => one(gke::plain(context, field)),
         None => Err(Missing),

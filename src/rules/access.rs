@@ -105,6 +105,21 @@ impl Access {
         Access::Paths(paths.into(), dotted(flat))
     }
 
+    /// The fields of an audit event it leads to, as dotted paths; of a computed field those
+    /// it is computed from. Below an array's member they begin at the member.
+    pub(super) fn places(&self) -> Vec<String> {
+        match self {
+            Access::Indexed(field, _) => vec![field.path().to_owned()],
+            Access::Derived(derived) => {
+                derived.sources().iter().map(|it| it.path().to_owned()).collect()
+            }
+            Access::Paths(paths, _) => paths.iter().map(Rooted::place).collect(),
+            Access::Loose { target, .. } => target.places(),
+            Access::Member(path) => vec![path.to_string()],
+            Access::Itself => Vec::new(),
+        }
+    }
+
     /// Numbers the paths, so that what lies at them is looked up once per event and set.
     pub(super) fn number(&mut self, numbers: &mut Numbers) {
         match self {
@@ -190,6 +205,15 @@ impl Rooted {
             (Some(field), _) => context.event.json(field).is_some(),
             (None, Some(key)) => context.has_key(key),
             (None, None) => true,
+        }
+    }
+
+    /// The whole path, from the event's top.
+    fn place(&self) -> String {
+        match self.root.key() {
+            Some(key) if self.path.len() == 0 => key.to_owned(),
+            Some(key) => format!("{key}.{}", self.path),
+            None => self.path.to_string(),
         }
     }
 

@@ -70,12 +70,17 @@ pub(super) enum Node {
 
 /// Compiles a rule's expression.
 pub(super) fn compile(expr: &Expr) -> Result<Node, CompileError> {
-    Compiler::default().node(expr, Names::Event)
+    compile_at(expr, Names::Event)
+}
+
+/// Compiles a part of a rule's expression that stands at that place.
+pub(super) fn compile_at(expr: &Expr, place: Names) -> Result<Node, CompileError> {
+    Compiler::default().node(expr, place)
 }
 
 /// Where names are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Names {
+pub(super) enum Names {
     Event,
     Member,
 }
@@ -98,11 +103,7 @@ impl Compiler {
                 Node::Keywords { tests: self.matchers(item, &item.tests)?, mode: item.mode }
             }
             Expr::Members { field, quantifier, body } => {
-                let access = match place {
-                    Names::Event => Access::of_array(field),
-                    Names::Member => Access::of_member(field),
-                };
-                let access = access.map_err(|why| blame(field, why))?;
+                let access = array(field, place)?;
                 let body = Box::new(self.node(body, Names::Member)?);
                 Node::Members { access, quantifier: *quantifier, body }
             }
@@ -163,12 +164,22 @@ impl Compiler {
     }
 }
 
-fn access(field: Option<&str>, place: Names) -> Result<Access, CompileError> {
+/// The way to a field, or to the array member itself.
+pub(super) fn access(field: Option<&str>, place: Names) -> Result<Access, CompileError> {
     match (field, place) {
         (None, _) => Ok(Access::Itself),
         (Some(name), Names::Event) => Access::of(name).map_err(|why| blame(name, why)),
         (Some(name), Names::Member) => Access::of_member(name).map_err(|why| blame(name, why)),
     }
+}
+
+/// The way to an array whose members are judged one by one.
+pub(super) fn array(field: &str, place: Names) -> Result<Access, CompileError> {
+    let access = match place {
+        Names::Event => Access::of_array(field),
+        Names::Member => Access::of_member(field),
+    };
+    access.map_err(|why| blame(field, why))
 }
 
 fn blame(near: &str, why: impl Into<CompileFault>) -> CompileError {

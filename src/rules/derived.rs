@@ -25,6 +25,27 @@ pub(super) enum Derived {
 }
 
 impl Derived {
+    /// The fields it is computed from.
+    pub(super) fn sources(self) -> &'static [Field] {
+        match self {
+            Derived::UserNamespace | Derived::ServiceAccount | Derived::UserKind => {
+                &[Field::Username]
+            }
+            Derived::RbacRole | Derived::RbacRoleKind | Derived::RbacBinding => {
+                &[Field::DecisionReason]
+            }
+            Derived::SameNamespace => &[Field::Username, Field::Namespace],
+            Derived::TokenForSelf => &[
+                Field::Username,
+                Field::Resource,
+                Field::Subresource,
+                Field::Namespace,
+                Field::Name,
+            ],
+            Derived::SourceIp => &[Field::SourceIps],
+        }
+    }
+
     /// Shows the field's text to `visit`, unless it is missing.
     pub(super) fn visit(
         self,

@@ -272,7 +272,7 @@ impl<'l> Loader<'l> {
 
     fn finish(mut self, lenient: bool) -> Result<Loaded, LoadError> {
         let mut rules: Vec<Rule> = Vec::new();
-        let mut nodes = Vec::new();
+        let (mut exprs, mut nodes) = (Vec::new(), Vec::new());
         let mut known: BTreeMap<String, RuleIndex> = BTreeMap::new();
         for Draft { about, expr } in std::mem::take(&mut self.drafts) {
             let id = about.id.clone().unwrap_or_else(|| titled(&about.title, &known));
@@ -289,6 +289,7 @@ impl<'l> Loader<'l> {
                 (None, Ok(node)) => {
                     known.insert(id.clone(), RuleIndex::new(rules.len()));
                     rules.push(rule(about, id));
+                    exprs.push(expr);
                     nodes.push(node);
                     continue;
                 }
@@ -301,7 +302,7 @@ impl<'l> Loader<'l> {
                 .sort_by(|left, right| (&left.file, left.line).cmp(&(&right.file, right.line)));
             return Err(LoadError::Broken(self.errors));
         }
-        let rules = RuleSet::new(rules, nodes, self.texts);
+        let rules = RuleSet::new(rules, exprs, nodes, self.texts);
         Ok(Loaded { rules, errors: self.errors, warnings: self.warnings })
     }
 

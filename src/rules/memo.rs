@@ -67,7 +67,8 @@ impl Memo {
         path: &Path,
         numbers: &[u32],
     ) -> Option<Range<u32>> {
-        if numbers.len() != path.len() {
+        // A path of no steps leads to the tree itself, which has no number.
+        if numbers.is_empty() || numbers.len() != path.len() {
             return None;
         }
         let mut here = Known { stamp: self.stamp, first: 0, end: 0, onward: true };
@@ -136,9 +137,9 @@ impl Memo {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tree::Parts;
-    use super::super::value::View;
     use super::*;
+    use crate::rules::tree::Parts;
+    use crate::rules::value::View;
     use proptest::prelude::*;
 
     /// What a path leads to by the memory, and by walking it.
@@ -163,6 +164,16 @@ mod tests {
             false
         });
         (reached, walked)
+    }
+
+    #[test]
+    fn the_tree_itself_is_left_to_the_walk() {
+        let mut parts = Parts::default();
+        parts.read("[1]");
+        let tree = parts.tree("[1]").unwrap();
+        let whole = Path::default();
+        let numbers = Numbers::default().of(Root::RequestObject, &whole);
+        assert_eq!(Memo::default().reach(&tree, &whole, &numbers), None);
     }
 
     #[test]

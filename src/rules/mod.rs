@@ -4,7 +4,8 @@
 //!
 //! `load` reads files, `sigma` is the Sigma front end, `compile` and `matcher`
 //! make the form executable, `prefilter` finds the candidates, `access` knows
-//! where a field's value lies. Which names rules may use is in `taxonomy`.
+//! where a field's value lies. `outline`, `explain`, `needs` and `coverage` tell people
+//! what rules ask, why one matched, what it needs, what they cover. Which names rules may use is in `taxonomy`.
 //!
 //! **Invariant:** a rule that could not be understood is an error, never a rule
 //! that is silently absent or silently weaker.
@@ -12,16 +13,21 @@
 
 mod access;
 mod compile;
+pub mod coverage;
 mod derived;
 mod embedded;
-#[allow(dead_code, reason = "grows towards the loader, which is the first to call it")]
+mod explain;
+#[allow(dead_code, unused_imports, reason = "grows towards the loader, which is the first to call it")]
 mod falco;
 mod identity;
 mod ir;
 mod level;
 mod load;
+mod lookup;
 mod matcher;
 mod memo;
+mod needs;
+mod outline;
 mod path;
 mod prefilter;
 mod raw;
@@ -40,9 +46,13 @@ mod tests;
 use std::path::PathBuf;
 
 pub use embedded::shipped;
+pub use explain::{Explanation, Judged, explain};
 pub use identity::load_kept;
 pub use level::{Level, LevelError};
 pub use load::{LoadError, LoadOptions, Loaded, RuleError, files, load, load_text};
+pub use lookup::LookupError;
+pub use needs::{AuditLevel, Needs, Stage, needs};
+pub use outline::{Condition, Kind, Outline, outline};
 pub use scratch::Scratch;
 pub use set::{RuleIndex, RuleSet};
 

@@ -7,6 +7,8 @@
 //! the key `example.com/x`. The structure comes first, so that a request cannot
 //! hide a field behind a made-up key with dots in it.
 
+use std::fmt::{self, Write};
+
 use super::tree::{Kind, Tree};
 use super::value::View;
 
@@ -104,6 +106,27 @@ impl Path {
     }
 }
 
+/// As a rule would write it: [`Path::parse`] reads it back.
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, step) in self.steps.iter().enumerate() {
+            if at > 0 {
+                f.write_char('.')?;
+            }
+            for c in step.key.chars() {
+                if matches!(c, '.' | '[' | ']' | '\\') {
+                    f.write_char('\\')?;
+                }
+                f.write_char(c)?;
+            }
+            if let Some(index) = step.index {
+                write!(f, "[{index}]")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The number in brackets at the start of `text` (after the opening one), and what follows.
 fn bracketed(text: &str) -> Option<(i64, &str)> {
     let (number, rest) = text.split_once(']')?;
@@ -166,7 +189,7 @@ mod tests {
     use super::*;
 
     fn found(path: &str, json: &str) -> Vec<String> {
-        let mut parts = super::super::tree::Parts::default();
+        let mut parts = crate::rules::tree::Parts::default();
         parts.read(json);
         let mut found = Vec::new();
         Path::parse(path).visit(&parts.tree(json).unwrap(), &mut |view| {
@@ -199,5 +222,13 @@ mod tests {
     #[test]
     fn a_made_up_key_cannot_hide_the_structure() {
         assert_eq!(found("spec.x", r#"{"spec.x":"decoy","spec":{"x":"real"}}"#), ["\"real\""]);
+    }
+
+    #[test]
+    fn a_path_is_written_as_it_is_read() {
+        for text in ["a.b", "annotations.a\\.k8s\\.io/x", "a[0].b", "a[-1]", "a\\[0\\]", "a\\\\b"] {
+            assert_eq!(Path::parse(text).to_string(), text);
+            assert_eq!(Path::parse(&Path::parse(text).to_string()), Path::parse(text));
+        }
     }
 }

@@ -53,6 +53,11 @@ impl Root {
         ALL.into_iter().find(|root| root.field().is_some_and(|it| it.path() == key))
     }
 
+    /// The top-level key that opens it; the line has none.
+    pub(super) fn key(self) -> Option<&'static str> {
+        self.field().map(Field::path)
+    }
+
     fn field(self) -> Option<Field> {
         ROOTS.get(self as usize).copied()
     }

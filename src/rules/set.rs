@@ -4,6 +4,7 @@ use super::Rule;
 use super::access::Scope;
 use super::compile::Node;
 use super::identity;
+use super::ir::Expr;
 use super::memo::Numbers;
 use super::prefilter::{Prefilter, positions};
 use super::scratch::{Context, Scratch};
@@ -27,6 +28,8 @@ impl RuleIndex {
 #[derive(Debug)]
 pub struct RuleSet {
     rules: Vec<Rule>,
+    /// What each rule says: kept to be shown and explained, never read while events are judged.
+    exprs: Vec<Expr>,
     nodes: Vec<Node>,
     prefilter: Prefilter,
     texts: Vec<(String, String)>,
@@ -34,19 +37,21 @@ pub struct RuleSet {
 }
 
 impl RuleSet {
-    /// `nodes` are the logic of `rules`, one for one; `texts` are paths and contents
-    /// of the files they came from.
+    /// `exprs` are the logic of `rules`, one for one, and `nodes` what they compile to;
+    /// `texts` are paths and contents of the files they came from.
     pub(super) fn new(
         rules: Vec<Rule>,
+        exprs: Vec<Expr>,
         mut nodes: Vec<Node>,
         texts: Vec<(String, String)>,
     ) -> RuleSet {
         assert_eq!(rules.len(), nodes.len());
+        assert_eq!(rules.len(), exprs.len());
         let mut numbers = Numbers::default();
         nodes.iter_mut().for_each(|it| it.number(&mut numbers));
         let prefilter = Prefilter::new(&nodes);
         let hash = identity::set(&texts);
-        RuleSet { rules, nodes, prefilter, texts, hash }
+        RuleSet { rules, exprs, nodes, prefilter, texts, hash }
     }
 
     /// The rules, in the order of their files.
@@ -62,6 +67,18 @@ impl RuleSet {
     #[expect(clippy::indexing_slicing, reason = "the index came from this set")]
     pub fn rule(&self, index: RuleIndex) -> &Rule {
         &self.rules[index.0]
+    }
+
+    /// What the rule says, before it was compiled.
+    #[expect(clippy::indexing_slicing, reason = "the index came from this set")]
+    pub(super) fn expr(&self, index: RuleIndex) -> &Expr {
+        &self.exprs[index.0]
+    }
+
+    /// What the rule was compiled to.
+    #[expect(clippy::indexing_slicing, reason = "the index came from this set")]
+    pub(super) fn node(&self, index: RuleIndex) -> &Node {
+        &self.nodes[index.0]
     }
 
     /// How many rules there are.
@@ -84,6 +101,13 @@ impl RuleSet {
     /// [`load_kept`](super::load_kept) needs to make the set again.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.texts.iter().map(|(path, text)| (path.as_str(), text.as_str()))
+    }
+
+    /// Whether the index lets the event reach the rule: what it passes over is not judged.
+    pub(super) fn reaches(&self, index: RuleIndex, context: &Context<'_, '_>) -> bool {
+        let (mut candidates, mut allowed) = (Vec::new(), Vec::new());
+        self.prefilter.candidates(context, &mut candidates, &mut allowed);
+        positions(&candidates).any(|it| it == index.0)
     }
 
     /// Replaces what is in `found` by the rules that match the event, in their order.

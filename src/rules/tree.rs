@@ -452,7 +452,7 @@ mod tests {
         parts.read(json);
         let tree = parts.tree(json).unwrap();
         assert_eq!(tree.get("a").unwrap().json(), "2");
-        let path = super::super::path::Path::parse("b.c");
+        let path = crate::rules::path::Path::parse("b.c");
         assert_eq!(tree.get_joined(path.steps()).unwrap().json(), "3");
         assert!(tree.odd_keys() && tree.get("b").is_some_and(|it| !it.odd_keys()));
         let values: Vec<&str> = tree.values().map(|it| it.json()).collect();

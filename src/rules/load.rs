@@ -7,6 +7,7 @@ use std::{fmt, fs, io};
 
 use super::compile::{CompileFault, compile};
 use super::embedded::SHIPPED;
+use super::falco::FalcoFault;
 use super::identity;
 use super::ir::{About, Draft};
 use super::set::RuleSet;
@@ -114,7 +115,10 @@ pub(super) enum Fault {
     #[error("the file holds no rule")]
     Empty,
     #[error("Falco rule files are not supported by this version")]
-    Falco,
+    FalcoFile,
+    /// `about` is the list or macro, where it is no rule.
+    #[error("{about}{why}")]
+    Falco { about: String, why: FalcoFault },
     #[error("correlation rules are not supported by this version")]
     Correlation,
     #[error("filters are not supported by this version")]
@@ -256,7 +260,7 @@ impl<'l> Loader<'l> {
 
     fn add(&mut self, file: &Path, text: &str) {
         if let Some(line) = falco_line(text) {
-            self.fault(file, line, Fault::Falco);
+            self.fault(file, line, Fault::FalcoFile);
             return;
         }
         let parsed = sigma::parse(file, text, self.placeholders);

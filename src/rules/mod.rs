@@ -46,7 +46,7 @@ mod tests;
 use std::path::PathBuf;
 
 pub use embedded::shipped;
-pub use explain::{Explanation, Judged, explain};
+pub use explain::{Explanation, Weighed, explain};
 pub use identity::load_kept;
 pub use level::{Level, LevelError};
 pub use load::{LoadError, LoadOptions, Loaded, RuleError, files, load, load_text};

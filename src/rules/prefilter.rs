@@ -58,6 +58,7 @@ impl Key {
     fn is(self, access: &Access) -> bool {
         match (self, access) {
             (Key::Field(field), Access::Indexed(at, _)) => field == *at,
+            (Key::Field(field), Access::Computed(term)) => term.indexed() == Some(field),
             (Key::Derived(derived), Access::Derived(it)) => derived == *it,
             _ => false,
         }
@@ -229,7 +230,7 @@ fn demand(node: &Node, key: Key) -> Option<BTreeSet<String>> {
         Node::AtLeast(count, parts) if *count > 0 => union(parts, key),
         Node::Values { access, tests, mode } if key.is(access) => {
             let tests = match mode {
-                Mode::Any => tests,
+                Mode::Any | Mode::Every => tests,
                 // Every one must be passed, so the first alone is demanded as well.
                 Mode::All => tests.get(..1).unwrap_or_default(),
                 Mode::None => return None,

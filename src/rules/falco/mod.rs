@@ -6,6 +6,10 @@
 //! list, macro and rule. `resolve` then makes every condition whole: `expand` puts lists and
 //! macros in, `condition` reads the text by the tokens of `lexer` into the tree that `ast`
 //! describes, `print` writes it back, and `caution` looks for what was probably not meant.
+//!
+//! `lower` brings a whole condition into the form all dialects share: `field` knows the
+//! fields and `values` reads them, `transform` changes them, `term` joins the two. `output`
+//! writes what a rule says of an event.
 
 mod ast;
 mod caution;
@@ -15,15 +19,35 @@ mod document;
 mod exception;
 mod expand;
 mod fault;
+mod field;
+mod gke;
+mod glob;
+mod json;
 mod lexer;
+mod lower;
+mod moment;
+mod output;
+mod path;
+mod pod;
+mod posix;
 mod print;
 mod priority;
+mod relate;
 mod request;
 mod require;
 mod resolve;
+mod term;
+mod transform;
+mod uri;
+mod values;
 
+pub(super) use self::ast::Operator;
 pub(super) use self::collect::Collector;
 pub(super) use self::fault::FalcoFault;
+pub(super) use self::glob::Glob;
+pub(super) use self::path::Above;
+pub(super) use self::relate::holds;
+pub(super) use self::term::{Shape, Term};
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@
 //! make the form executable, `prefilter` finds the candidates, `access` knows
 //! where a field's value lies. `outline`, `explain`, `needs` and `coverage` tell people
 //! what rules ask, why one matched, what it needs, what they cover. Which names rules may use is in `taxonomy`.
+//! `link` joins correlations to the rules they count, and `sight` says what they see in an event.
 //!
 //! **Invariant:** a rule that could not be understood is an error, never a rule
 //! that is silently absent or silently weaker.
@@ -13,26 +14,31 @@
 
 mod access;
 mod compile;
+pub mod correlation;
 pub mod coverage;
 mod derived;
 mod embedded;
 mod explain;
 #[allow(dead_code, unused_imports, reason = "grows towards the loader, which is the first to call it")]
 mod falco;
+pub mod group;
 mod identity;
 mod ir;
 mod level;
+mod link;
 mod load;
 mod lookup;
 mod matcher;
 mod memo;
 mod needs;
 mod outline;
+pub mod pack;
 mod path;
 mod prefilter;
 mod raw;
 mod scratch;
 mod set;
+mod sight;
 mod sigma;
 mod spare;
 mod taxonomy;
@@ -45,6 +51,7 @@ mod tests;
 
 use std::path::PathBuf;
 
+pub use correlation::Correlation;
 pub use embedded::shipped;
 pub use explain::{Explanation, Weighed, explain};
 pub use identity::load_kept;

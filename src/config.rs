@@ -59,6 +59,9 @@ pub struct Config {
     /// When the rules are loaded again.
     #[serde(default)]
     pub reload: Reload,
+    /// What only Falco's rules heed.
+    #[serde(default)]
+    pub falco: Falco,
     /// Where findings are sent.
     #[serde(default)]
     pub sinks: Vec<Settings>,
@@ -136,6 +139,42 @@ pub enum Rules {
 pub struct Reload {
     /// Whether the rule files are watched, and loaded again when they change. Default: true.
     pub watch: bool,
+}
+
+/// What only Falco's rules heed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Falco {
+    /// Which of the Falco rules that match an event fire. Default: all.
+    pub rule_matching: RuleMatching,
+}
+
+/// Which of the Falco rules that match an event fire.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleMatching {
+    /// Every one.
+    #[default]
+    All,
+    /// The first one in the order of the files, which is what Falco does unless told otherwise.
+    First,
+}
+
+/// The word is neither `all` nor `first`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown rule matching \"{0}\": all or first")]
+pub struct RuleMatchingError(String);
+
+impl std::str::FromStr for RuleMatching {
+    type Err = RuleMatchingError;
+
+    fn from_str(word: &str) -> Result<RuleMatching, RuleMatchingError> {
+        match word {
+            "all" => Ok(RuleMatching::All),
+            "first" => Ok(RuleMatching::First),
+            _ => Err(RuleMatchingError(word.to_owned())),
+        }
+    }
 }
 
 /// Health, metrics and the API.
@@ -559,6 +598,18 @@ sinks:
         assert_eq!(config.sinks.first().unwrap().name(), "oncall");
         assert_eq!(config.http.listen.to_string(), "127.0.0.1:9477");
         assert_eq!(parse("archive: {dir: a}").unwrap().rules, [Rules::Standard]);
+    }
+
+    #[test]
+    fn rule_matching_is_all_unless_it_is_said_to_be_first() {
+        let matching = |text: &str| parse(text).map(|it| it.falco.rule_matching);
+        assert_eq!(matching("archive: {dir: a}"), Ok(RuleMatching::All));
+        let first = "archive: {dir: a}\nfalco: {rule_matching: first}\n";
+        assert_eq!(matching(first), Ok(RuleMatching::First));
+        let error = matching(&first.replace("first", "last")).unwrap_err();
+        assert!(error.contains("last"), "{error}");
+        let error = "last".parse::<RuleMatching>().unwrap_err().to_string();
+        assert_eq!(error, "unknown rule matching \"last\": all or first");
     }
 
     #[test]

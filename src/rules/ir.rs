@@ -115,6 +115,8 @@ pub(super) enum Test {
     Regex(String),
     Cidr(String),
     Compare(Comparison, f64),
+    /// A whole number, exactly: larger ones than an `f64` can tell apart.
+    Count(Comparison, u64),
     /// Text before or after this text, byte by byte.
     Order(Comparison, String),
     /// A shell pattern with sets of characters.

@@ -15,6 +15,7 @@ use super::set::RuleSet;
 use super::sight::Correlations;
 use super::sigma::{self, CorrelationFault, Placeholders, SigmaFault};
 use super::{Rule, RuleIndex};
+use crate::config::RuleMatching;
 
 /// A rule file over this size is no rule file.
 pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -29,6 +30,8 @@ pub struct LoadOptions {
     pub lenient: bool,
     /// Load the shipped rules as well.
     pub shipped: bool,
+    /// Which of the Falco rules that match an event fire.
+    pub rule_matching: RuleMatching,
     /// What placeholders (`%name%`) stand for.
     pub placeholders: BTreeMap<String, Vec<String>>,
 }
@@ -229,6 +232,7 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
 /// Gathers rules file by file.
 struct Loader<'l> {
     placeholders: &'l Placeholders,
+    rule_matching: RuleMatching,
     drafts: Vec<Draft>,
     correlations: Vec<CorrelationDraft>,
     texts: Vec<(String, String)>,
@@ -240,6 +244,7 @@ impl<'l> Loader<'l> {
     fn new(options: &'l LoadOptions) -> Loader<'l> {
         Loader {
             placeholders: &options.placeholders,
+            rule_matching: options.rule_matching,
             drafts: Vec::new(),
             correlations: Vec::new(),
             texts: identity::options_text(options).into_iter().collect(),
@@ -315,7 +320,10 @@ impl<'l> Loader<'l> {
                 .sort_by(|left, right| (&left.file, left.line).cmp(&(&right.file, right.line)));
             return Err(LoadError::Broken(self.errors));
         }
-        let rules = RuleSet::new(rules, exprs, nodes, self.texts).correlating(correlations);
+        let outputs = vec![None; rules.len()];
+        let rules = RuleSet::new(rules, exprs, nodes, self.texts)
+            .correlating(correlations)
+            .saying(outputs, self.rule_matching);
         Ok(Loaded { rules, errors: self.errors, warnings: self.warnings })
     }
 

@@ -23,6 +23,7 @@ pub(super) enum Matcher {
     Regex(Box<Regex>),
     Cidr(Cidr),
     Compare(Comparison, f64),
+    Count(Comparison, u64),
     Order(Comparison, Box<str>),
     Glob(Glob),
     Path(Above),
@@ -66,6 +67,7 @@ impl Matcher {
                 Cidr::parse(network).ok_or_else(|| MatcherError::Cidr(network.clone()))?,
             ),
             Test::Compare(comparison, number) => Matcher::Compare(*comparison, *number),
+            Test::Count(comparison, number) => Matcher::Count(*comparison, *number),
             Test::Order(comparison, text) => Matcher::Order(*comparison, text.as_str().into()),
             Test::Glob { pattern, cased } => Matcher::Glob(Glob::new(pattern, *cased)),
             Test::Path(path) => Matcher::Path(Above::new(path)),
@@ -92,6 +94,10 @@ impl Matcher {
             Matcher::Cidr(network) => leaf.text().is_some_and(|it| network.holds(it)),
             Matcher::Compare(comparison, right) => {
                 leaf.number().is_some_and(|left| comparison.holds(&left, right))
+            }
+            Matcher::Count(comparison, right) => {
+                let left = leaf.text().and_then(|it| it.parse::<u64>().ok());
+                left.is_some_and(|left| comparison.holds(&left, right))
             }
             Matcher::Order(comparison, right) => {
                 leaf.text().is_some_and(|left| comparison.holds(left, right))

@@ -73,7 +73,7 @@ pub struct Rule {
     pub title: String,
     /// How bad a match is.
     pub level: Level,
-    /// The language it is written in: `sigma`.
+    /// The language it is written in: `sigma` or `falco`.
     pub dialect: &'static str,
     /// ATT&CK and other tags, as written.
     pub tags: Vec<String>,

@@ -230,12 +230,13 @@ fn parts(test: &Test) -> (String, String) {
         Test::Regex(source) => of("fits", format!("/{source}/")),
         Test::Cidr(network) => of("lies in", network.clone()),
         Test::Compare(comparison, number) => of(sign(*comparison), number.to_string()),
+        Test::Count(comparison, number) => of(sign(*comparison), number.to_string()),
         Test::Order(comparison, text) => {
-            of(&format!("is {} in byte order", sign(*comparison)), format!("{text:?}"))
+            (format!("is {} in byte order", sign(*comparison)), format!("{text:?}"))
         }
         Test::Glob { pattern, cased } => {
             let case = if *cased { " exactly" } else { "" };
-            of(&format!("is like{case}"), format!("{pattern:?}"))
+            (format!("is like{case}"), format!("{pattern:?}"))
         }
         Test::Path(path) => of("lies at or below", format!("{path:?}")),
         Test::Time { part, comparison, number } => {

@@ -240,6 +240,8 @@ fn demand(node: &Node, key: Key) -> Option<BTreeSet<String>> {
         }
         Node::Null(access) if key.is(access) => Some(BTreeSet::from([ABSENT.to_owned()])),
         Node::Not(part) => match &**part {
+            // A Falco list that is empty, or holds what it should not, is missing as well.
+            Node::Exists(Access::Computed(_)) => None,
             Node::Exists(access) if key.is(access) => Some(BTreeSet::from([ABSENT.to_owned()])),
             _ => None,
         },

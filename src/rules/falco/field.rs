@@ -610,7 +610,7 @@ fn missing(name: &str) -> FieldError {
 fn nearest(name: &str) -> Option<String> {
     let distance = |known: &String| strsim::damerau_levenshtein(name, known);
     let best = names().min_by_key(|it| distance(it))?;
-    let limit = if name.starts_with("evt.") { 2 } else { name.len() / 3 };
+    let limit = if name.starts_with("evt.") { 1 } else { name.len() / 3 };
     (distance(&best) <= limit).then_some(best)
 }
 
@@ -682,4 +682,27 @@ fn keys_of(field: Field) -> Vec<String> {
 pub(super) fn steps(pointer: &str) -> impl Iterator<Item = String> {
     let inner = pointer.strip_prefix('/').unwrap_or(pointer);
     inner.split('/').map(|key| key.replace("~1", "/").replace("~0", "~"))
+}
+
+/// The lines of the documentation's tables.
+#[cfg(test)]
+pub(super) fn rows() -> Vec<String> {
+    let plain = FIELDS.iter().map(|it| {
+        let argument = match it.argument {
+            Argument::None => "",
+            Argument::Index => "`, `[n]",
+            Argument::Key => "[...]",
+        };
+        let reading = Reading { name: "".into(), read: it.read, index: None, key: "".into() };
+        let kind = match (reading.is_list(), reading.kind()) {
+            (true, _) => "list",
+            (false, Type::Text) => "text",
+            (false, Type::Number) => "number",
+            (false, Type::Bool) => "true or false",
+        };
+        format!("| `{}{argument}` | {kind} | {} |", it.name, it.from)
+    });
+    let of_containers =
+        CONTAINER_FIELDS.iter().map(|it| format!("| `{}` | {} |", it.name, it.from));
+    plain.chain(of_containers).collect()
 }

@@ -213,8 +213,7 @@ impl Checked<'_> {
                 Err(self.blame(LowerFault::Bool { value: value.to_owned(), term: term() }))
             }
             Type::Number => match value.parse::<u64>() {
-                #[expect(clippy::cast_precision_loss, reason = "the event's number is an f64 too")]
-                Ok(number) => Ok(Test::Compare(comparison(self.operator), number as f64)),
+                Ok(number) => Ok(Test::Count(comparison(self.operator), number)),
                 Err(_) => {
                     Err(self.blame(LowerFault::Number { value: value.to_owned(), term: term() }))
                 }

@@ -45,9 +45,15 @@ pub(super) use self::ast::Operator;
 pub(super) use self::collect::Collector;
 pub(super) use self::fault::FalcoFault;
 pub(super) use self::glob::Glob;
+pub(super) use self::output::Template;
 pub(super) use self::path::Above;
 pub(super) use self::relate::holds;
 pub(super) use self::term::{Shape, Term};
 
+/// What a rule of this dialect is called in findings.
+pub(super) const DIALECT: &str = "falco";
+
+#[cfg(test)]
+mod meaning;
 #[cfg(test)]
 mod tests;

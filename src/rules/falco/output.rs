@@ -5,6 +5,7 @@
 
 use super::ast;
 use super::condition::leading_term;
+use super::field::FieldError;
 use super::lexer::Lexer;
 use super::term::{Term, TermError};
 use crate::rules::scratch::Context;
@@ -130,6 +131,9 @@ fn leading(text: &str) -> Result<(Term, usize), OutputError> {
     let whole = read.map(|(term, length)| (named(&term), Term::of(&term), length));
     if let Some((_, Ok(term), length)) = whole {
         return Ok((term, length));
+    }
+    if let Some((near, Err(why @ TermError::Field(FieldError::Needs(_))), _)) = whole {
+        return Err(OutputError { near, why: why.into() });
     }
     let name = Lexer::new(text).field().unwrap_or_default();
     let shorter = (1..=name.len()).rev().find_map(|length| {

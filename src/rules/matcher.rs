@@ -80,6 +80,23 @@ impl Matcher {
         })
     }
 
+    /// Whether it fails for `null`, as for every value that has no text and is no number.
+    pub(super) fn needs_a_value(&self) -> bool {
+        match self {
+            Matcher::Text(_)
+            | Matcher::Number(_)
+            | Matcher::Bool(_)
+            | Matcher::Regex(_)
+            | Matcher::Cidr(_)
+            | Matcher::Compare(..)
+            | Matcher::Count(..)
+            | Matcher::Order(..)
+            | Matcher::Glob(_)
+            | Matcher::Path(_)
+            | Matcher::Time { .. } => true,
+        }
+    }
+
     /// Whether the value passes.
     pub(super) fn fits(&self, leaf: &Leaf<'_>) -> bool {
         match self {

@@ -7,7 +7,7 @@ use super::falco::{self, Template};
 use super::identity;
 use super::ir::Expr;
 use super::memo::Numbers;
-use super::prefilter::{Prefilter, positions};
+use super::prefilter::{self, Prefilter};
 use super::scratch::{Context, Scratch};
 use super::sight::Correlations;
 use crate::config::RuleMatching;
@@ -139,22 +139,21 @@ impl RuleSet {
 
     /// Whether the index lets the event reach the rule: what it passes over is not judged.
     pub(super) fn reaches(&self, index: RuleIndex, context: &Context<'_, '_>) -> bool {
-        let (mut candidates, mut allowed) = (Vec::new(), Vec::new());
-        self.prefilter.candidates(context, &mut candidates, &mut allowed);
-        positions(&candidates).any(|it| it == index.0)
+        let mut memory = prefilter::Memory::default();
+        self.prefilter.candidates(context, &mut memory);
+        memory.candidates().any(|it| it as usize == index.0)
     }
 
     /// Replaces what is in `found` by the rules that match the event, in their order.
     pub fn matches(&self, event: &Event<'_>, scratch: &mut Scratch, found: &mut Vec<RuleIndex>) {
         found.clear();
         scratch.clear();
-        let mut candidates = std::mem::take(&mut scratch.candidates);
-        let mut allowed = std::mem::take(&mut scratch.allowed);
+        let mut memory = std::mem::take(&mut scratch.prefilter);
         let context = Context::new(event, scratch);
-        self.prefilter.candidates(&context, &mut candidates, &mut allowed);
-        self.judge(&context, positions(&candidates), found);
-        scratch.candidates = candidates;
-        scratch.allowed = allowed;
+        self.prefilter.candidates(&context, &mut memory);
+        let candidates = memory.candidates().map(|it| it as usize);
+        self.judge(&context, candidates, found);
+        scratch.prefilter = memory;
     }
 
     /// As [`RuleSet::matches`], but tries every rule. It is slow, and what the index

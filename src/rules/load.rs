@@ -7,6 +7,7 @@ use std::{fmt, fs, io};
 
 use super::compile::{CompileFault, compile};
 use super::embedded::SHIPPED;
+use super::falco::FalcoFault;
 use super::identity;
 use super::ir::{About, CorrelationDraft, Draft};
 use super::link::{Countable, link};
@@ -119,7 +120,10 @@ pub(super) enum Fault {
     #[error("the file holds no rule")]
     Empty,
     #[error("Falco rule files are not supported by this version")]
-    Falco,
+    FalcoFile,
+    /// `about` is the list or macro, where it is no rule.
+    #[error("{about}{why}")]
+    Falco { about: String, why: FalcoFault },
     #[error(transparent)]
     Correlation(CorrelationFault),
     #[error("filters are not supported by this version")]
@@ -265,7 +269,7 @@ impl<'l> Loader<'l> {
 
     fn add(&mut self, file: &Path, text: &str) {
         if let Some(line) = falco_line(text) {
-            self.fault(file, line, Fault::Falco);
+            self.fault(file, line, Fault::FalcoFile);
             return;
         }
         let parsed = sigma::parse(file, text, self.placeholders);

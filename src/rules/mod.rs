@@ -20,7 +20,11 @@ pub mod coverage;
 mod derived;
 mod embedded;
 mod explain;
-#[allow(dead_code, reason = "grows towards the loader, which is the first to call it")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "grows towards the loader, which is the first to call it"
+)]
 mod falco;
 pub mod group;
 mod identity;

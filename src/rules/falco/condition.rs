@@ -447,8 +447,8 @@ fn list_follows(lexer: &Lexer<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::print::canonical;
     use super::*;
+    use crate::rules::falco::print::canonical;
 
     fn read(text: &str) -> String {
         parse(text).map_or_else(|fault| fault.to_string(), |it| canonical(&it))

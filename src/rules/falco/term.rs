@@ -8,7 +8,7 @@ use std::fmt;
 use super::ast;
 use super::field::{self, FieldError, Reading, Type};
 use super::transform::{Transform, TransformError};
-use super::values::{self, Values};
+use super::values::Values;
 use crate::event::Field;
 use crate::rules::scratch::Context;
 
@@ -159,11 +159,7 @@ impl Term {
         visit: &mut dyn FnMut(&str) -> bool,
     ) -> bool {
         match self {
-            // The common case copies nothing.
-            Term::Field(reading) if !reading.is_list() && reading.indexed().is_some() => {
-                let place = reading.indexed();
-                place.and_then(|it| values::plain(context, it)).is_some_and(|it| visit(&it))
-            }
+            Term::Field(reading) => reading.visit(context, visit),
             _ => self.values(context).iter().any(|it| visit(it)),
         }
     }

@@ -12,7 +12,7 @@ use super::resolve::{Resolved, resolve};
 use crate::rules::load::RuleError;
 
 /// The shared folder, when there is one.
-fn shared(path: &str) -> Option<PathBuf> {
+pub(super) fn shared(path: &str) -> Option<PathBuf> {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let folder = env::var_os("KUSTOS_SHARED").map_or_else(beside, PathBuf::from);
     Some(folder.join(path)).filter(|it| it.exists())

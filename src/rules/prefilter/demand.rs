@@ -54,7 +54,8 @@ pub(super) fn demands(node: &Node) -> Demands {
                 .iter()
                 .map(|it| values(access, std::slice::from_ref(it)))
                 .fold(Demands::default(), both),
-            Mode::None => present(access),
+            // `null` passes as well, which a demand does not tell from what is missing.
+            Mode::None => Demands::default(),
         },
         Node::Null(access) => absent(access),
         Node::Not(part) => match &**part {
@@ -63,7 +64,7 @@ pub(super) fn demands(node: &Node) -> Demands {
         },
         Node::Same { access, other, .. } => both(present(access), present(other)),
         Node::Members { access, quantifier, .. } if quantifier.needs_a_member() => present(access),
-        // `null` is there as well, which a demand does not tell from what is missing.
+        // The same of what need only be there.
         Node::Exists(_) => Demands::default(),
         Node::AtLeast(..) | Node::Members { .. } | Node::Keywords { .. } => Demands::default(),
     }

@@ -87,6 +87,8 @@ impl Expr {
             }
             Expr::Not(part) | Expr::Members { body: part, .. } => 1 + part.size(),
             Expr::Item(item) | Expr::Keywords(item) => item.tests.len(),
+            Expr::Computed { tests, .. } => tests.len(),
+            Expr::Related { .. } => 1,
         }
     }
 }

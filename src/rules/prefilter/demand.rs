@@ -55,10 +55,10 @@ pub(super) fn demands(node: &Node) -> Demands {
                 .iter()
                 .map(|it| values(access, std::slice::from_ref(it)))
                 .fold(Demands::default(), both),
-            Mode::None => present(access),
+            // `null` passes as well, which a demand does not tell from what is missing.
+            Mode::None => Demands::default(),
         },
         Node::Null(access) => absent(access),
-        Node::Exists(access) => present(access),
         Node::Not(part) => match &**part {
             Node::Exists(access) => absent(access),
             _ => Demands::default(),
@@ -66,6 +66,8 @@ pub(super) fn demands(node: &Node) -> Demands {
         Node::Same { access, other, .. } => both(present(access), present(other)),
         Node::Related { left, right, .. } => both(rooted(left), rooted(right)),
         Node::Members { access, quantifier, .. } if quantifier.needs_a_member() => present(access),
+        // The same of what need only be there.
+        Node::Exists(_) => Demands::default(),
         Node::AtLeast(..) | Node::Members { .. } | Node::Keywords { .. } => Demands::default(),
     }
 }

@@ -163,7 +163,9 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
     /// Whether the object has this key, found without parsing the values.
     pub(super) fn has_key(&self, key: &str) -> bool {
         if !self.event.extra_keys() {
-            return Field::at(key).is_some_and(|it| self.event.json(it).is_some());
+            // The path of an inner field is no key of the object.
+            let field = Field::at(key).filter(|_| !key.contains('.'));
+            return field.is_some_and(|it| self.event.json(it).is_some());
         }
         let line = self.line();
         let mut keys = self.scratch.keys.borrow_mut();

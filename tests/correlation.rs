@@ -46,7 +46,6 @@ const PINNED: &[(&str, &str)] = &[
         "correlation_engine::tests::test_process_with_detections_matches_process_event_at",
         "two runs over the same events, recorded as one",
     ),
-    ("correlation_engine::tests::test_filter_with_correlation", "filters are not read"),
 ];
 
 #[test]
@@ -163,7 +162,6 @@ const PINNED_DOCUMENTS: &[(&str, &str)] = &[
         "extended_condition_on_non_temporal_type",
         "the suite stops after parsing; the rule is refused when it is compiled",
     ),
-    ("correlation_engine::tests::test_filter_with_correlation", "filters are not read"),
 ];
 
 #[test]

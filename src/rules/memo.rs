@@ -174,6 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn the_first_event_of_all_is_like_any_other() {
+        let (mut memo, mut numbers) = (Memo::default(), Numbers::default());
+        numbers.of(Root::RequestObject, &Path::parse("b"));
+        let (reached, walked) = both(&mut memo, &mut numbers, r#"{"a":1,"b":2}"#, "a");
+        assert_eq!(reached, Some(walked));
+        let (reached, walked) = both(&mut memo, &mut numbers, r#"{"a":1,"b":2}"#, "b");
+        assert_eq!(reached, Some(walked));
+    }
+
+    #[test]
     fn the_tree_itself_is_left_to_the_walk() {
         let mut parts = Parts::default();
         parts.read("[1]");

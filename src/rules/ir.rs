@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::Level;
 use super::correlation::{Bound, Kind, Shape};
+use super::falco::{Operator, Term};
 
 /// One rule as a front end understood it.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub(super) struct About {
     pub(super) id: Option<String>,
     /// What other documents may call it by, beside its id.
     pub(super) name: Option<String>,
+    /// What it is for, in Sigma's words; `None`: the dialect has no such thing.
+    pub(super) log_source: Option<LogSource>,
     pub(super) title: String,
     pub(super) level: Level,
     pub(super) description: String,
@@ -36,6 +39,14 @@ pub(super) struct About {
     pub(super) source: String,
 }
 
+/// The events a Sigma rule or filter is written for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct LogSource {
+    pub(super) category: Option<String>,
+    pub(super) product: Option<String>,
+    pub(super) service: Option<String>,
+}
+
 /// A rule's logic. An empty `All` is true, an empty `Any` is false.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Expr {
@@ -47,12 +58,39 @@ pub(super) enum Expr {
     Item(Item),
     /// Values searched in every string and number of the event.
     Keywords(Item),
+    /// A term of a Falco condition against values.
+    Computed {
+        term: Term,
+        tests: Vec<Test>,
+        mode: Mode,
+    },
+    /// Two terms of a Falco condition against each other.
+    Related {
+        left: Term,
+        operator: Operator,
+        right: Term,
+    },
     /// A body judged against one member of an array at a time.
     Members {
         field: String,
         quantifier: Quantifier,
         body: Box<Expr>,
     },
+}
+
+impl Expr {
+    /// How large it is: its tests and its joints.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Expr::All(parts) | Expr::Any(parts) | Expr::AtLeast(_, parts) => {
+                1 + parts.iter().map(Expr::size).sum::<usize>()
+            }
+            Expr::Not(part) | Expr::Members { body: part, .. } => 1 + part.size(),
+            Expr::Item(item) | Expr::Keywords(item) => item.tests.len(),
+            Expr::Computed { tests, .. } => tests.len(),
+            Expr::Related { .. } => 1,
+        }
+    }
 }
 
 /// How many members of an array must satisfy the body.
@@ -90,6 +128,8 @@ pub(super) enum Mode {
     All,
     /// The field is there, and none of its values passes any test.
     None,
+    /// The field is there, and each of its values passes one of the tests.
+    Every,
 }
 
 /// What one value may be like.
@@ -107,6 +147,17 @@ pub(super) enum Test {
     Regex(String),
     Cidr(String),
     Compare(Comparison, f64),
+    /// A whole number, exactly: larger ones than an `f64` can tell apart.
+    Count(Comparison, u64),
+    /// Text before or after this text, byte by byte.
+    Order(Comparison, String),
+    /// A shell pattern with sets of characters.
+    Glob {
+        pattern: String,
+        cased: bool,
+    },
+    /// A path at or below this one, whose parts are shell patterns.
+    Path(String),
     Time {
         part: TimePart,
         comparison: Comparison,

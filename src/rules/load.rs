@@ -7,13 +7,17 @@ use std::{fmt, fs, io};
 
 use super::compile::{CompileFault, compile};
 use super::embedded::SHIPPED;
+use super::falco::FalcoFault;
 use super::identity;
 use super::ir::{About, CorrelationDraft, Draft};
 use super::link::{Countable, link};
 use super::set::RuleSet;
 use super::sight::Correlations;
-use super::sigma::{self, CorrelationFault, Placeholders, SigmaFault};
+use super::sigma::{
+    self, BoundFault, CorrelationFault, Filter, FilterFault, Placeholders, SigmaFault,
+};
 use super::{Rule, RuleIndex};
+use crate::config::RuleMatching;
 
 /// A rule file over this size is no rule file.
 pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -28,6 +32,8 @@ pub struct LoadOptions {
     pub lenient: bool,
     /// Load the shipped rules as well.
     pub shipped: bool,
+    /// Which of the Falco rules that match an event fire.
+    pub rule_matching: RuleMatching,
     /// What placeholders (`%name%`) stand for.
     pub placeholders: BTreeMap<String, Vec<String>>,
 }
@@ -116,11 +122,20 @@ pub(super) enum Fault {
     #[error("the file holds no rule")]
     Empty,
     #[error("Falco rule files are not supported by this version")]
-    Falco,
+    FalcoFile,
+    /// `about` is the list or macro, where it is no rule.
+    #[error("{about}{why}")]
+    Falco { about: String, why: FalcoFault },
+    #[error(transparent)]
+    Filter(FilterFault),
+    #[error("`rules` names no rule; write `any`, or a list of ids and names")]
+    FilterRules,
+    #[error(transparent)]
+    Bound(BoundFault),
+    #[error("`{key}` must be {needs}")]
+    Key { key: &'static str, needs: &'static str },
     #[error(transparent)]
     Correlation(CorrelationFault),
-    #[error("filters are not supported by this version")]
-    Filter,
     #[error("the rule is written for a later version of Sigma")]
     Version,
     /// In the YAML or Sigma parser's words.
@@ -133,11 +148,9 @@ pub(super) enum Fault {
     #[error("id \"{id}\" is also that of {}, line {line}", file.display())]
     Duplicate { id: String, file: PathBuf, line: u32 },
     #[error(
-        "\"{0}\" is a field's literal name: brackets mean members of an array only under \"sigma-version: 3\""
+        "\"{0}\" has brackets: to judge members of an array, state \"sigma-version: 3\"; in a name, write them as \\[ and \\]"
     )]
-    LiteralBrackets(String),
-    #[error("invalid {0}")]
-    Metadata(&'static str),
+    Brackets(String),
     #[error(
         "null stands in a list of values, which Sigma does not define; it is taken as one of them"
     )]
@@ -225,7 +238,9 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
 /// Gathers rules file by file.
 struct Loader<'l> {
     placeholders: &'l Placeholders,
+    rule_matching: RuleMatching,
     drafts: Vec<Draft>,
+    filters: Vec<Filter>,
     correlations: Vec<CorrelationDraft>,
     texts: Vec<(String, String)>,
     errors: Vec<RuleError>,
@@ -236,7 +251,9 @@ impl<'l> Loader<'l> {
     fn new(options: &'l LoadOptions) -> Loader<'l> {
         Loader {
             placeholders: &options.placeholders,
+            rule_matching: options.rule_matching,
             drafts: Vec::new(),
+            filters: Vec::new(),
             correlations: Vec::new(),
             texts: identity::options_text(options).into_iter().collect(),
             errors: Vec::new(),
@@ -260,11 +277,12 @@ impl<'l> Loader<'l> {
 
     fn add(&mut self, file: &Path, text: &str) {
         if let Some(line) = falco_line(text) {
-            self.fault(file, line, Fault::Falco);
+            self.fault(file, line, Fault::FalcoFile);
             return;
         }
         let parsed = sigma::parse(file, text, self.placeholders);
         self.drafts.extend(parsed.drafts);
+        self.filters.extend(parsed.filters);
         self.correlations.extend(parsed.correlations);
         self.errors.extend(parsed.errors);
         self.warnings.extend(parsed.warnings);
@@ -280,6 +298,9 @@ impl<'l> Loader<'l> {
         let (mut exprs, mut nodes) = (Vec::new(), Vec::new());
         let mut names = Vec::new();
         let mut known: BTreeMap<String, RuleIndex> = BTreeMap::new();
+        let told = sigma::filter(&self.filters, &mut self.drafts);
+        self.errors.extend(told.errors);
+        self.warnings.extend(told.warnings);
         for Draft { about, expr } in std::mem::take(&mut self.drafts) {
             let id = about.id.clone().unwrap_or_else(|| titled(&about.title, &known));
             let twin = known.get(&id).and_then(|at| rules.get(at.get()));
@@ -311,7 +332,10 @@ impl<'l> Loader<'l> {
                 .sort_by(|left, right| (&left.file, left.line).cmp(&(&right.file, right.line)));
             return Err(LoadError::Broken(self.errors));
         }
-        let rules = RuleSet::new(rules, exprs, nodes, self.texts).correlating(correlations);
+        let outputs = vec![None; rules.len()];
+        let rules = RuleSet::new(rules, exprs, nodes, self.texts)
+            .correlating(correlations)
+            .saying(outputs, self.rule_matching);
         Ok(Loaded { rules, errors: self.errors, warnings: self.warnings })
     }
 

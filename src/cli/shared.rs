@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::archive::catalog::Scope;
 use crate::cause;
-use crate::config::{Config, Rules};
+use crate::config::{Config, RuleMatching, Rules};
 use crate::pipeline::Stop;
 use crate::pipeline::stop::spawn;
 use crate::query::time;
@@ -34,6 +34,9 @@ pub struct RuleArgs {
     pub lenient: bool,
     #[command(flatten)]
     placeholders: PlaceholderArgs,
+    /// Which of the Falco rules that match an event fire: all, or the first one alone.
+    #[arg(long = "falco-rule-matching", value_name = "all|first", default_value = "all")]
+    pub rule_matching: RuleMatching,
 }
 
 /// What placeholders in Sigma rules stand for.
@@ -60,9 +63,9 @@ impl RuleArgs {
     /// # Errors
     /// When a rule is broken and this is not lenient.
     pub fn load(&self) -> Result<Arc<RuleSet>> {
-        let shipped = self.paths.is_empty();
-        let placeholders = self.placeholders.read()?;
-        load(&self.paths, &LoadOptions { lenient: self.lenient, shipped, placeholders })
+        let (lenient, shipped) = (self.lenient, self.paths.is_empty());
+        let (placeholders, rule_matching) = (self.placeholders.read()?, self.rule_matching);
+        load(&self.paths, &LoadOptions { lenient, shipped, placeholders, rule_matching })
     }
 }
 
@@ -156,9 +159,11 @@ pub fn configured(config: &Config) -> (Vec<PathBuf>, LoadOptions) {
         Rules::Path(path) => Some(path.clone()),
     };
     let shipped = config.rules.contains(&Rules::Standard);
+    let rule_matching = config.falco.rule_matching;
+    let placeholders = config.placeholders.clone();
     (
         config.rules.iter().filter_map(path).collect(),
-        LoadOptions { lenient: false, shipped, placeholders: config.placeholders.clone() },
+        LoadOptions { lenient: false, shipped, placeholders, rule_matching },
     )
 }
 

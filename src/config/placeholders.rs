@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-/// Whether a placeholder may have this name.
+/// Whether a rule can ask for this name.
 pub fn is_name(name: &str) -> bool {
     let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     !name.is_empty() && name.chars().all(word)

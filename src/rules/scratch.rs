@@ -154,7 +154,7 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
     }
 
     /// The line from its first brace on: some writers put a byte order mark before it.
-    fn line(&self) -> &'c str {
+    pub(super) fn line(&self) -> &'c str {
         let line = self.event.line();
         memchr::memchr(b'{', line.as_bytes()).and_then(|at| line.get(at..)).unwrap_or_default()
     }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Subcommand;
 
-use crate::detect::trial;
 use crate::cli::shared::PlaceholderArgs;
+use crate::detect::trial;
 use crate::rules::{self, LoadOptions, Loaded};
 
 const EXAMPLES: &str = "\
@@ -67,5 +67,8 @@ pub(super) fn lenient(paths: &[PathBuf], placeholders: &PlaceholderArgs) -> Resu
     let given: Vec<PathBuf> = paths.iter().filter(|it| !is_test(it)).cloned().collect();
     let shipped = paths.is_empty();
     let placeholders = placeholders.read()?;
-    Ok(rules::load(&given, &LoadOptions { lenient: true, shipped, placeholders })?)
+    Ok(rules::load(
+        &given,
+        &LoadOptions { lenient: true, shipped, placeholders, ..LoadOptions::default() },
+    )?)
 }

@@ -53,10 +53,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
     let standard = [PathBuf::from(STANDARD)];
     let Loaded { rules, errors, .. } =
-        lenient(
-        if args.paths.is_empty() { &standard } else { &args.paths },
-        &args.placeholders,
-    )?;
+        lenient(if args.paths.is_empty() { &standard } else { &args.paths }, &args.placeholders)?;
     let rules = Arc::new(rules);
     let suites = suites(&rules)?;
     for error in &errors {

@@ -6,6 +6,7 @@ use super::key::{Key, Source};
 use super::word::Word;
 use crate::rules::access::{Access, Opening};
 use crate::rules::compile::Node;
+use crate::rules::falco::Term;
 use crate::rules::ir::{Mode, Place};
 use crate::rules::matcher::Matcher;
 use crate::rules::text::lower;
@@ -48,13 +49,14 @@ pub(super) fn demands(node: &Node) -> Demands {
         Node::Any(parts) => either(parts),
         Node::AtLeast(count, parts) if *count > 0 => either(parts),
         Node::Values { access, tests, mode } => match mode {
-            Mode::Any => values(access, tests),
+            Mode::Any | Mode::Every => values(access, tests),
             // Every one must be passed, so each is demanded by itself.
             Mode::All => tests
                 .iter()
                 .map(|it| values(access, std::slice::from_ref(it)))
                 .fold(Demands::default(), both),
-            Mode::None => present(access),
+            // `null` passes as well, which a demand does not tell from what is missing.
+            Mode::None => Demands::default(),
         },
         Node::Null(access) => absent(access),
         Node::Not(part) => match &**part {
@@ -62,8 +64,9 @@ pub(super) fn demands(node: &Node) -> Demands {
             _ => Demands::default(),
         },
         Node::Same { access, other, .. } => both(present(access), present(other)),
+        Node::Related { left, right, .. } => both(rooted(left), rooted(right)),
         Node::Members { access, quantifier, .. } if quantifier.needs_a_member() => present(access),
-        // `null` is there as well, which a demand does not tell from what is missing.
+        // The same of what need only be there.
         Node::Exists(_) => Demands::default(),
         Node::AtLeast(..) | Node::Members { .. } | Node::Keywords { .. } => Demands::default(),
     }
@@ -179,7 +182,20 @@ fn present(access: &Access) -> Demands {
             found.unless.insert(name.to_owned());
             found
         }
+        Access::Computed(term) => rooted(term),
         _ => Demands::default(),
+    }
+}
+
+/// The field must be there that a term of a Falco condition is read from.
+fn rooted(term: &Term) -> Demands {
+    let Some(field) = term.root() else {
+        return Demands::default();
+    };
+    let key = Key::Values(Source::Field(field));
+    Demands {
+        clauses: BTreeMap::from([(key, Words::from([Word::Present]))]),
+        unless: BTreeSet::new(),
     }
 }
 
@@ -199,6 +215,10 @@ fn opened(openings: &BTreeSet<Opening<'_>>) -> Option<(Key, Words)> {
 
 /// The field must be missing or `null`.
 fn absent(access: &Access) -> Demands {
+    // A term is missing as well where its field holds an empty list, or no list.
+    if let Access::Computed(_) = access {
+        return Demands::default();
+    }
     let Some((source, unless)) = source(access) else {
         return Demands::default();
     };
@@ -214,6 +234,7 @@ fn source(access: &Access) -> Option<(Source, Option<&str>)> {
     match access {
         Access::Indexed(field, _) => Some((Source::Field(*field), None)),
         Access::Derived(derived) => Some((Source::Derived(*derived), None)),
+        Access::Computed(term) => term.indexed().map(|it| (Source::Field(it), None)),
         Access::Loose { literal, target } => match (literal.opening(), &**target) {
             (Opening::Key(name), Access::Indexed(..) | Access::Derived(_)) => {
                 source(target).map(|it| (it.0, Some(name)))

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use super::bounds::{self, BoundFault};
 use super::Placeholders;
+use super::bounds::{self, BoundFault};
 use crate::config::placeholders::unusable;
 use crate::rules::load::FILE_BYTES_MAX;
 

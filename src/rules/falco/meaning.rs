@@ -56,7 +56,7 @@ fn error(condition: &str) -> String {
 
 fn holds(condition: &str, line: &str) -> bool {
     let rules = set(condition).unwrap_or_else(|error| panic!("{condition}: {error}"));
-    let event = indexed(line.as_ref());
+    let event = indexed(line);
     let mut found = Vec::new();
     let mut scratch = Scratch::default();
     rules.matches(&event, &mut scratch, &mut found);
@@ -79,7 +79,7 @@ fn request(body: &str) -> String {
 
 fn said(output: &str, line: &str) -> String {
     let template = Template::parse(output).unwrap_or_else(|error| panic!("{output}: {error}"));
-    let event = indexed(line.as_ref());
+    let event = indexed(line);
     let scratch = Scratch::default();
     template.render(&Context::new(&event, &scratch))
 }
@@ -463,7 +463,7 @@ fn of_falcos_rules_all_fire_or_the_first_and_sigmas_always() {
     let fired = |matching, verb: &str| {
         let rules = sets(&conditions, matching).unwrap();
         let line = event(&format!(r#""verb":"{verb}""#));
-        let event = indexed(line.as_ref());
+        let event = indexed(&line);
         let (mut found, mut scratch) = (Vec::new(), Scratch::default());
         rules.matches(&event, &mut scratch, &mut found);
         let said = found.first().and_then(|it| rules.output(*it, &event, &scratch));

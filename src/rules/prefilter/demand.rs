@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::access::{Access, Opening};
-use super::super::compile::Node;
-use super::super::ir::{Mode, Place};
-use super::super::matcher::Matcher;
-use super::super::text::lower;
 use super::key::{Key, Source};
 use super::word::Word;
+use crate::event::Field;
+use crate::rules::access::{Access, Opening};
+use crate::rules::compile::Node;
+use crate::rules::derived::Derived;
+use crate::rules::ir::{Mode, Place};
+use crate::rules::matcher::Matcher;
+use crate::rules::text::lower;
 
 /// More words than this under one key are not told apart: the key then demands only that there be
 /// a value.
@@ -18,7 +20,7 @@ const WORDS_MAX: usize = 1_000;
 const ALTERNATIVES_MAX: usize = 16;
 
 /// Shorter literals are in too many texts to tell anything.
-const LITERAL_BYTES_MIN: usize = 3;
+const LITERAL_BYTES_MIN: usize = 2;
 
 pub(super) type Words = BTreeSet<Word>;
 
@@ -122,6 +124,7 @@ fn values(access: &Access, tests: &[Matcher]) -> Demands {
     };
     let exact: Option<Words> = tests.iter().map(exact).collect();
     if let Some(words) = exact.filter(|it| it.len() <= WORDS_MAX) {
+        found.clauses.extend(implied(source, &words));
         found.clauses.insert(Key::Values(source), words);
         return found;
     }
@@ -130,6 +133,41 @@ fn values(access: &Access, tests: &[Matcher]) -> Demands {
         found.clauses.insert(Key::Literals(source), words);
     }
     found
+}
+
+/// What the field that a computed one is made of must be like, for one of these values.
+fn implied(source: Source, words: &Words) -> Option<(Key, Words)> {
+    let Source::Derived(derived) = source else {
+        return None;
+    };
+    let texts = words.iter().map(|word| match word {
+        Word::Text(text) => Some(text),
+        _ => None,
+    });
+    let texts: Vec<&String> = texts.collect::<Option<_>>()?;
+    match derived {
+        Derived::UserKind => {
+            let user = |kind: &&String| match kind.as_str() {
+                "anonymous" => Some(Word::Text("system:anonymous".to_owned())),
+                "serviceaccount" => Some(Word::Starts("system:serviceaccount:".to_owned())),
+                "node" => Some(Word::Starts("system:node:".to_owned())),
+                "system" => Some(Word::Starts("system:".to_owned())),
+                _ => None,
+            };
+            let users = texts.iter().map(user).collect::<Option<_>>()?;
+            Some((Key::Literals(Source::Field(Field::Username)), users))
+        }
+        Derived::RbacRole | Derived::RbacBinding => {
+            // Quotes and backslashes are written otherwise in the reason.
+            let name = |name: &&String| {
+                let plain = name.len() >= LITERAL_BYTES_MIN && !name.contains(['"', '\\']);
+                plain.then(|| Word::Contains((*name).clone()))
+            };
+            let names = texts.iter().map(name).collect::<Option<_>>()?;
+            Some((Key::Literals(Source::Field(Field::DecisionReason)), names))
+        }
+        _ => None,
+    }
 }
 
 /// The one value a test accepts.
@@ -149,7 +187,7 @@ fn literal(test: &Matcher) -> Option<Word> {
         return None;
     };
     let (place, text) = pattern.literal()?;
-    (text.len() >= LITERAL_BYTES_MIN).then(|| match place {
+    (text.len() >= LITERAL_BYTES_MIN).then_some(match place {
         Place::Whole => Word::Text(text),
         Place::Start => Word::Starts(text),
         Place::End => Word::Ends(text),
@@ -160,8 +198,13 @@ fn literal(test: &Matcher) -> Option<Word> {
 /// The field must have a value.
 fn present(access: &Access) -> Demands {
     if let Some((source, unless)) = source(access) {
+        let whole = match source {
+            Source::Field(field) => field.parent().map(Source::Field),
+            Source::Derived(_) => None,
+        };
+        let there = |it| (Key::Values(it), Words::from([Word::Present]));
         return Demands {
-            clauses: BTreeMap::from([(Key::Values(source), Words::from([Word::Present]))]),
+            clauses: std::iter::once(source).chain(whole).map(there).collect(),
             unless: unless.into_iter().map(str::to_owned).collect(),
         };
     }

@@ -15,9 +15,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub mod falco;
 pub mod quantity;
 pub mod settings;
 
+pub use falco::{Falco, RuleMatching, RuleMatchingError};
 pub use quantity::{ByteSize, Period};
 pub use settings::{Secret, SecretError, Settings, SettingsError};
 
@@ -61,6 +63,9 @@ pub struct Config {
     /// When the rules are loaded again.
     #[serde(default)]
     pub reload: Reload,
+    /// What only Falco's rules heed.
+    #[serde(default)]
+    pub falco: Falco,
     /// How much correlations may remember.
     #[serde(default)]
     pub correlations: Correlations,
@@ -584,6 +589,18 @@ sinks:
         assert_eq!(config.sinks.first().unwrap().name(), "oncall");
         assert_eq!(config.http.listen.to_string(), "127.0.0.1:9477");
         assert_eq!(parse("archive: {dir: a}").unwrap().rules, [Rules::Standard]);
+    }
+
+    #[test]
+    fn rule_matching_is_all_unless_it_is_said_to_be_first() {
+        let matching = |text: &str| parse(text).map(|it| it.falco.rule_matching);
+        assert_eq!(matching("archive: {dir: a}"), Ok(RuleMatching::All));
+        let first = "archive: {dir: a}\nfalco: {rule_matching: first}\n";
+        assert_eq!(matching(first), Ok(RuleMatching::First));
+        let error = matching(&first.replace("first", "last")).unwrap_err();
+        assert!(error.contains("last"), "{error}");
+        let error = "last".parse::<RuleMatching>().unwrap_err().to_string();
+        assert_eq!(error, "unknown rule matching \"last\": all or first");
     }
 
     #[test]

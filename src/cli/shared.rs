@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::archive::catalog::Scope;
 use crate::cause;
-use crate::config::{Config, Rules};
+use crate::config::{Config, RuleMatching, Rules};
 use crate::pipeline::Stop;
 use crate::pipeline::stop::spawn;
 use crate::query::time;
@@ -32,6 +32,9 @@ pub struct RuleArgs {
     /// Leave broken rules out and say so, instead of refusing all.
     #[arg(long)]
     pub lenient: bool,
+    /// Which of the Falco rules that match an event fire: all, or the first one alone.
+    #[arg(long = "falco-rule-matching", value_name = "all|first", default_value = "all")]
+    pub rule_matching: RuleMatching,
 }
 
 impl RuleArgs {
@@ -40,8 +43,10 @@ impl RuleArgs {
     /// # Errors
     /// When a rule is broken and this is not lenient.
     pub fn load(&self) -> Result<Arc<RuleSet>> {
-        let shipped = self.paths.is_empty();
-        load(&self.paths, &LoadOptions { lenient: self.lenient, shipped, ..LoadOptions::default() })
+        let (lenient, shipped) = (self.lenient, self.paths.is_empty());
+        let rule_matching = self.rule_matching;
+        let options = LoadOptions { lenient, shipped, rule_matching, ..LoadOptions::default() };
+        load(&self.paths, &options)
     }
 }
 
@@ -135,9 +140,10 @@ pub fn configured(config: &Config) -> (Vec<PathBuf>, LoadOptions) {
         Rules::Path(path) => Some(path.clone()),
     };
     let shipped = config.rules.contains(&Rules::Standard);
+    let rule_matching = config.falco.rule_matching;
     (
         config.rules.iter().filter_map(path).collect(),
-        LoadOptions { shipped, ..LoadOptions::default() },
+        LoadOptions { shipped, rule_matching, ..LoadOptions::default() },
     )
 }
 

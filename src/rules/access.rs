@@ -4,6 +4,7 @@
 //! parsed tree of the part it lies in.
 
 use super::derived::Derived;
+use super::falco::Term;
 use super::memo::Numbers;
 use super::path::{Path, STEPS_MAX, Visit};
 use super::scratch::{Context, Root};
@@ -21,6 +22,8 @@ pub(super) enum Access {
     Indexed(Field, Flat),
     /// Computed from the event.
     Derived(Derived),
+    /// A term of a Falco condition.
+    Computed(Box<Term>),
     /// Any of several paths.
     Paths(Box<[Rooted]>, Flat),
     /// A loose name: a top-level field of that name, else what it stands for.
@@ -122,6 +125,7 @@ impl Access {
             Access::Derived(derived) => {
                 derived.sources().iter().map(|it| it.path().to_owned()).collect()
             }
+            Access::Computed(term) => term.places(),
             Access::Paths(paths, _) => paths.iter().map(Rooted::place).collect(),
             Access::Loose { target, .. } => target.places(),
             Access::Member(path) => vec![path.to_string()],
@@ -141,7 +145,11 @@ impl Access {
                 literal.numbers = numbers.of(literal.root, &literal.path);
                 target.number(numbers);
             }
-            Access::Indexed(..) | Access::Derived(_) | Access::Member(_) | Access::Itself => {}
+            Access::Indexed(..)
+            | Access::Derived(_)
+            | Access::Computed(_)
+            | Access::Member(_)
+            | Access::Itself => {}
         }
     }
 
@@ -150,6 +158,8 @@ impl Access {
         match self {
             Access::Indexed(..) => 10,
             Access::Derived(derived) => derived.cost(),
+            Access::Computed(term) if term.is_cheap() => 40,
+            Access::Computed(_) => 250,
             Access::Itself | Access::Member(_) => 40,
             Access::Paths(paths, _) => {
                 u32::try_from(paths.len()).unwrap_or(1_000).saturating_mul(20).saturating_add(300)
@@ -175,6 +185,7 @@ impl Access {
             Access::Derived(derived) => {
                 context.audit && derived.visit(context, &mut |text| visit(View::Text(text)))
             }
+            Access::Computed(term) => term.visit(context, &mut |text| visit(View::Text(text))),
             Access::Paths(paths, _) => paths.iter().any(|path| path.visit(context, visit)),
             Access::Loose { literal, target } => {
                 if !context.audit || literal.named(context) {

@@ -20,6 +20,12 @@ pub mod coverage;
 mod derived;
 mod embedded;
 mod explain;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "grows towards the loader, which is the first to call it"
+)]
+mod falco;
 pub mod group;
 mod identity;
 mod ir;
@@ -72,7 +78,7 @@ pub struct Rule {
     pub title: String,
     /// How bad a match is.
     pub level: Level,
-    /// The language it is written in: `sigma`.
+    /// The language it is written in: `sigma` or `falco`.
     pub dialect: &'static str,
     /// ATT&CK and other tags, as written.
     pub tags: Vec<String>,

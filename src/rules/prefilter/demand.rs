@@ -8,6 +8,7 @@ use crate::event::Field;
 use crate::rules::access::{Access, Opening};
 use crate::rules::compile::Node;
 use crate::rules::derived::Derived;
+use crate::rules::falco::Term;
 use crate::rules::ir::{Mode, Place};
 use crate::rules::matcher::Matcher;
 use crate::rules::text::lower;
@@ -50,7 +51,7 @@ pub(super) fn demands(node: &Node) -> Demands {
         Node::Any(parts) => either(parts),
         Node::AtLeast(count, parts) if *count > 0 => either(parts),
         Node::Values { access, tests, mode } => match mode {
-            Mode::Any => values(access, tests),
+            Mode::Any | Mode::Every => values(access, tests),
             // Every one must be passed, so each is demanded by itself.
             Mode::All => tests
                 .iter()
@@ -65,6 +66,7 @@ pub(super) fn demands(node: &Node) -> Demands {
             _ => Demands::default(),
         },
         Node::Same { access, other, .. } => both(present(access), present(other)),
+        Node::Related { left, right, .. } => both(rooted(left), rooted(right)),
         Node::Members { access, quantifier, .. } if quantifier.needs_a_member() => present(access),
         Node::AtLeast(..) | Node::Members { .. } | Node::Keywords { .. } => Demands::default(),
     }
@@ -195,7 +197,7 @@ fn literal(test: &Matcher) -> Option<Word> {
     })
 }
 
-/// The field must have a value.
+/// The field must be there.
 fn present(access: &Access) -> Demands {
     if let Some((source, unless)) = source(access) {
         let whole = match source {
@@ -221,7 +223,20 @@ fn present(access: &Access) -> Demands {
             found.unless.insert(name.to_owned());
             found
         }
+        Access::Computed(term) => rooted(term),
         _ => Demands::default(),
+    }
+}
+
+/// The field must be there that a term of a Falco condition is read from.
+fn rooted(term: &Term) -> Demands {
+    let Some(field) = term.root() else {
+        return Demands::default();
+    };
+    let key = Key::Values(Source::Field(field));
+    Demands {
+        clauses: BTreeMap::from([(key, Words::from([Word::Present]))]),
+        unless: BTreeSet::new(),
     }
 }
 
@@ -241,6 +256,10 @@ fn opened(openings: &BTreeSet<Opening<'_>>) -> Option<(Key, Words)> {
 
 /// The field must be missing or `null`.
 fn absent(access: &Access) -> Demands {
+    // A term is missing as well where its field holds an empty list, or no list.
+    if let Access::Computed(_) = access {
+        return Demands::default();
+    }
     let Some((source, unless)) = source(access) else {
         return Demands::default();
     };
@@ -256,6 +275,7 @@ fn source(access: &Access) -> Option<(Source, Option<&str>)> {
     match access {
         Access::Indexed(field, _) => Some((Source::Field(*field), None)),
         Access::Derived(derived) => Some((Source::Derived(*derived), None)),
+        Access::Computed(term) => term.indexed().map(|it| (Source::Field(it), None)),
         Access::Loose { literal, target } => match (literal.opening(), &**target) {
             (Opening::Key(name), Access::Indexed(..) | Access::Derived(_)) => {
                 source(target).map(|it| (it.0, Some(name)))

@@ -5,7 +5,7 @@
 pub(super) enum Word {
     /// The field is missing or `null`.
     Absent,
-    /// The field is there and not `null`.
+    /// The field is there; it may be `null`.
     Present,
     /// A value is this text, in lower case.
     Text(String),

@@ -214,6 +214,7 @@ fn document(folder: &Path, case: &Value) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of what can be wrong")]
 fn every_error_has_its_line_and_a_remedy() {
     for (block, want) in [
         (

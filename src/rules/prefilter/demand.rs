@@ -153,7 +153,7 @@ fn literal(test: &Matcher) -> Option<Word> {
         return None;
     };
     let (place, text) = pattern.literal()?;
-    (text.len() >= LITERAL_BYTES_MIN).then(|| match place {
+    (text.len() >= LITERAL_BYTES_MIN).then_some(match place {
         Place::Whole => Word::Text(text),
         Place::Start => Word::Starts(text),
         Place::End => Word::Ends(text),

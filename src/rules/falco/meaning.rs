@@ -56,7 +56,7 @@ fn error(condition: &str) -> String {
 
 fn holds(condition: &str, line: &str) -> bool {
     let rules = set(condition).unwrap_or_else(|error| panic!("{condition}: {error}"));
-    let event = indexed(line.as_ref());
+    let event = indexed(line);
     let mut found = Vec::new();
     let mut scratch = Scratch::default();
     rules.matches(&event, &mut scratch, &mut found);
@@ -79,7 +79,7 @@ fn request(body: &str) -> String {
 
 fn said(output: &str, line: &str) -> String {
     let template = Template::parse(output).unwrap_or_else(|error| panic!("{output}: {error}"));
-    let event = indexed(line.as_ref());
+    let event = indexed(line);
     let scratch = Scratch::default();
     template.render(&Context::new(&event, &scratch))
 }
@@ -463,7 +463,7 @@ fn of_falcos_rules_all_fire_or_the_first_and_sigmas_always() {
     let fired = |matching, verb: &str| {
         let rules = sets(&conditions, matching).unwrap();
         let line = event(&format!(r#""verb":"{verb}""#));
-        let event = indexed(line.as_ref());
+        let event = indexed(&line);
         let (mut found, mut scratch) = (Vec::new(), Scratch::default());
         rules.matches(&event, &mut scratch, &mut found);
         let said = found.first().and_then(|it| rules.output(*it, &event, &scratch));
@@ -494,6 +494,10 @@ fn entries_of_gke_have_the_status_they_hold_and_no_other() {
         assert_eq!(said("%ka.response.code", &entry(status)), want, "{status}");
     }
     let line = entry("");
+    let timed = line
+        .replace("\"insertId\"", "\"receiveTimestamp\":\"2026-11-26T03:39:13.5Z\",\"insertId\"");
+    assert_eq!(said("%evt.time.s %jevt.rawtime", &timed), "03:39:13 1795664353500000000");
+    assert_eq!(said("%evt.time", &line), "<NA>");
     assert!(holds("ka.verb = create and ka.target.resource = pods", &line));
     assert!(holds("ka.target.subresource = exec and ka.target.namespace = ns", &line));
     assert!(holds("ka.user.name = eve@x.io and ka.sourceips in (10.0.0.7)", &line));

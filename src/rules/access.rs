@@ -179,9 +179,10 @@ impl Access {
                 let value = context.tree(Root::Line).and_then(|tree| tree.get(flat));
                 value.is_some_and(|it| visit(View::Tree(it)))
             }
-            Access::Indexed(field, _) => {
-                context.event.json(*field).is_some_and(|json| visit(View::Raw(json)))
-            }
+            Access::Indexed(field, _) => match context.event.json(*field) {
+                Some(json) => visit(View::Raw(json)),
+                None => !context.audit && listed(*field, context, visit),
+            },
             Access::Derived(derived) => {
                 context.audit && derived.visit(context, &mut |text| visit(View::Text(text)))
             }
@@ -198,6 +199,16 @@ impl Access {
             Access::Itself => scope.member.is_some_and(|it| visit(View::Tree(it))),
         }
     }
+}
+
+/// Shows the values of an indexed field behind a list, which the decoder does not look into. An
+/// audit event has no list there.
+fn listed(field: Field, context: &Context<'_, '_>, visit: Visit<'_>) -> bool {
+    let path = Path::parse(field.path());
+    let Some(root) = path.first().and_then(Root::of) else { return false };
+    let json = root.field().and_then(|it| context.event.json(it));
+    json.is_some_and(|it| it.starts_with('['))
+        && context.tree(root).is_some_and(|tree| path.rest().visit(&tree, visit))
 }
 
 /// What names mean at some place in a rule: the event, or one member of an array in it.

@@ -116,6 +116,16 @@ fn presence_and_difference() {
 }
 
 #[test]
+fn fields_behind_a_list_are_found_whatever_they_are_called() {
+    table(&[
+        ("user.username: eve", r#"{"user":[{"username":"x"},{"username":"eve"}]}"#, true),
+        ("user.username: null", r#"{"user":[{"username":"x"}]}"#, false),
+        ("user.username|neq: x", r#"{"user":[{"username":"eve"},{}]}"#, true),
+        ("user.username|neq: x", r#"{"user":[{}]}"#, false),
+    ]);
+}
+
+#[test]
 fn all_asks_for_one_form_of_each_value() {
     // `a` and `b` in Base64, at the two places of a group where they look so.
     let sel = "n|base64offset|contains|all:\n  - secret\n  - hidden";

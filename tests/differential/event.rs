@@ -35,7 +35,12 @@ fn put(random: &mut Random, object: &mut Value, path: &str, value: Value) {
         map.insert(path.to_owned(), value);
         return;
     };
-    let often = if matches!(first, "containers" | "rules" | "o") { 80 } else { 5 };
+    let often = match first {
+        "containers" | "rules" | "o" => 80,
+        // The API server writes these as objects, and the decoder relies on it.
+        "user" | "objectRef" | "responseStatus" => 0,
+        _ => 5,
+    };
     let inner = map.entry(first).or_insert_with(|| json!({}));
     if inner.is_object() && inner.as_object().is_some_and(Map::is_empty) && random.percent(often) {
         let members = (0..1 + random.below(3)).map(|_| json!({})).collect();

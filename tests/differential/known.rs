@@ -2,9 +2,10 @@
 //! `docs/sigma.md`, and a predicate that says of one line of a rule, or of the whole rule, whether
 //! the difference can show in this event. Everything else is an error in one of them.
 
+use rsigma_parser::detection_name_matches;
 use serde_json::Value;
 
-use crate::rule::{Item, Rule};
+use crate::rule::{Item, Rule, Searches};
 
 /// One difference that a single line of a rule can make.
 type OfItem = fn(&Item, &[&Value], &Value) -> bool;
@@ -17,6 +18,7 @@ const OF_ITEMS: &[(&str, OfItem)] = &[
     ("numbers in texts", numbers_in_texts),
     ("how numbers are written", how_numbers_are_written),
     ("wildcards and line breaks", wildcards_and_line_breaks),
+    ("wildcards at a place", wildcards_at_a_place),
     ("letters beyond ASCII", letters_beyond_ascii),
     ("keywords in numbers", keywords_in_numbers),
     ("keywords that must all be there", keywords_all),
@@ -136,10 +138,24 @@ fn how_numbers_are_written(item: &Item, values: &[&Value], event: &Value) -> boo
     flat(&values).iter().any(odd)
 }
 
+/// Whether a text has a wildcard that no backslash takes its meaning from.
+fn wild(text: &str) -> bool {
+    let mut escaped = false;
+    text.chars().any(|c| {
+        let wild = matches!(c, '*' | '?') && !escaped;
+        escaped = c == '\\' && !escaped;
+        wild
+    })
+}
+
+/// `startswith` is about the start of the value, also of a text with wildcards.
+fn wildcards_at_a_place(item: &Item, _: &[&Value], _: &Value) -> bool {
+    (item.is("startswith") || item.is("endswith")) && item.texts().any(wild)
+}
+
 /// `*` and `?` stand for line breaks as well.
 fn wildcards_and_line_breaks(item: &Item, values: &[&Value], _: &Value) -> bool {
-    let wild = item.texts().any(|it| it.contains(['*', '?']));
-    wild && !item.is("re") && texts(values).iter().any(|it| it.contains('\n'))
+    item.texts().any(wild) && !item.is("re") && texts(values).iter().any(|it| it.contains('\n'))
 }
 
 /// Letters whose case depends on what stands around them, or that have several.
@@ -208,14 +224,39 @@ fn base64offset(item: &Item, _: &[&Value], _: &Value) -> bool {
     item.is("base64offset")
 }
 
-/// Stars at any place, and any number of them.
+/// Stars at any place, and any number of them: the other engine takes the second for a letter.
 fn several_stars(rule: &Rule) -> bool {
-    let several = |it: &String| it.matches('*').count() > 1;
-    rule.patterns.iter().chain(&rule.filter_patterns).any(several)
+    let odd = |searches: &Searches| {
+        let names = || searches.names.iter();
+        let patterns = searches.patterns.iter().filter(|it| *it != "them");
+        patterns.clone().any(|it| names().any(|name| fits(it, name) != theirs(it, name)))
+    };
+    odd(&rule.searches) || rule.filter.as_ref().is_some_and(odd)
+}
+
+/// Whether the pattern takes in the name; here `*` is any text, wherever it stands.
+fn fits(pattern: &str, name: &str) -> bool {
+    match (pattern.split_at_checked(1), name.split_at_checked(1)) {
+        (None, rest) => rest.is_none(),
+        (Some(("*", after)), None) => fits(after, name),
+        (Some(("*", after)), Some((_, rest))) => fits(after, name) || fits(pattern, rest),
+        (Some((want, after)), Some((have, rest))) => want == have && fits(after, rest),
+        (Some(_), None) => false,
+    }
+}
+
+fn theirs(pattern: &str, name: &str) -> bool {
+    match pattern {
+        "them" => true,
+        pattern => detection_name_matches(pattern, name),
+    }
 }
 
 /// A pattern in a filter is about the filter's search identifiers, one in a rule about the rule's.
+/// The other engine puts both under one roof.
 fn patterns_of_filters(rule: &Rule) -> bool {
-    let reaches = |it: &String| it.starts_with('*');
-    !rule.filter_patterns.is_empty() || (rule.filtered && rule.patterns.iter().any(reaches))
+    let Some(filter) = &rule.filter else { return false };
+    let added = || filter.names.iter().map(|it| format!("__filter_0_{it}"));
+    let reaches = |it: &String| it != "them" && added().any(|name| theirs(it, &name));
+    !filter.patterns.is_empty() || rule.searches.patterns.iter().any(reaches)
 }

@@ -30,10 +30,15 @@ impl Item {
 pub struct Rule {
     pub text: String,
     pub items: Vec<Item>,
-    /// The patterns of `1 of x*` in the rule and in the filter.
+    pub searches: Searches,
+    pub filter: Option<Searches>,
+}
+
+/// The search identifiers of a rule or filter, and the patterns of `1 of x*` over them.
+#[derive(Debug, Clone, Default)]
+pub struct Searches {
+    pub names: Vec<&'static str>,
     pub patterns: Vec<String>,
-    pub filter_patterns: Vec<String>,
-    pub filtered: bool,
 }
 
 pub fn rule(random: &mut Random, audit: bool) -> Rule {
@@ -46,12 +51,10 @@ pub fn rule(random: &mut Random, audit: bool) -> Rule {
         document["sigma-version"] = json!(3);
     }
     let mut writer = Writer { random, audit, blocks, items: Vec::new() };
-    let (detection, patterns) = writer.detection();
-    document["detection"] = detection;
-    rule.patterns = patterns;
+    (document["detection"], rule.searches) = writer.detection();
     rule.text = document.to_string();
     if writer.random.percent(15) {
-        let (mut filter, patterns) = writer.detection();
+        let (mut filter, searches) = writer.detection();
         filter["rules"] =
             writer.random.pick(&[json!(["r"]), json!("any"), json!(["r", "x"])]).clone();
         let mut document = json!({"title": "F", "filter": filter});
@@ -65,8 +68,7 @@ pub fn rule(random: &mut Random, audit: bool) -> Rule {
         if blocks {
             document["sigma-version"] = json!(3);
         }
-        rule.filter_patterns = patterns;
-        rule.filtered = true;
+        rule.filter = Some(searches);
         rule.text = format!("{}\n---\n{document}", rule.text);
     }
     rule.items = writer.items;
@@ -83,10 +85,10 @@ struct Writer<'w> {
 const NAMES: [&str; 5] = ["selection_a", "selection_b", "filter_main", "keywords", "_hidden"];
 
 impl Writer<'_> {
-    /// Search identifiers and a condition over them, and the patterns in the condition.
-    fn detection(&mut self) -> (Value, Vec<String>) {
+    /// Search identifiers and a condition over them.
+    fn detection(&mut self) -> (Value, Searches) {
         let count = 1 + self.random.below(3);
-        let mut names: Vec<&str> = NAMES.to_vec();
+        let mut names = NAMES.to_vec();
         let mut detection = Map::new();
         let mut used = Vec::new();
         for _ in 0..count {
@@ -101,7 +103,7 @@ impl Writer<'_> {
             json!(self.condition(&used, 2, &mut patterns))
         };
         detection.insert("condition".to_owned(), condition);
-        (Value::Object(detection), patterns)
+        (Value::Object(detection), Searches { names: used, patterns })
     }
 
     fn condition(&mut self, names: &[&str], depth: usize, patterns: &mut Vec<String>) -> String {

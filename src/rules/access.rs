@@ -9,7 +9,7 @@ use super::derived::Derived;
 use super::path::{Path, STEPS_MAX, Visit};
 use super::scratch::{Context, Root};
 use super::taxonomy::{
-    ANY_CONTAINER, CONTAINERS, DERIVED, DERIVED_PREFIX, LOOSE, POD_SPEC, POD_SPECS,
+    ANY_CONTAINER, CONTAINERS, DERIVED, DERIVED_PREFIX, Ecs, LOOSE, POD_SPEC, POD_SPECS, ecs,
 };
 use super::value::View;
 use crate::event::Field;
@@ -23,8 +23,12 @@ pub(super) enum Access {
     Derived(Derived),
     /// Any of several paths.
     Paths(Box<[Rooted]>, Flat),
-    /// A loose name: a top-level field of that name, else what it stands for.
-    Loose { literal: Rooted, target: Box<Access> },
+    /// Any of several paths in the object that the request writes.
+    Pod(Box<[Path]>, Flat),
+    /// A loose or an Elastic name: a field of that very name, else what it stands for.
+    Loose { key: Option<Box<str>>, literal: Box<Access>, target: Box<Access> },
+    /// The annotation whose key is this once every dot of it is a `_`.
+    Annotation(Box<str>),
     /// A path below the array member under judgement.
     Member(Path),
     /// The array member itself.
@@ -68,11 +72,16 @@ impl Access {
         if flat.starts_with(DERIVED_PREFIX) {
             return Err(NameError::UnknownDerived(flat));
         }
-        if let Some((_, target)) = LOOSE.iter().find(|(it, _)| *it == flat) {
-            let literal = Rooted { root: Root::Line, path };
-            return Ok(Access::Loose { literal, target: Box::new(Access::of(target)?) });
-        }
-        Ok(Access::paths(path, flat))
+        let target = match (LOOSE.iter().find(|(it, _)| *it == flat), ecs(name)) {
+            (Some((_, target)), _) => Access::of(target)?,
+            (None, Some(Ecs::Name(target))) => Access::of(&target)?,
+            (None, Some(Ecs::Annotation(key))) => Access::Annotation(key.into()),
+            (None, None) => return Ok(Access::paths(path, flat)),
+        };
+        // `user.name` begins like a field that every event has, and is none.
+        let key = path.first().filter(|it| Field::at(it).is_none()).map(Into::into);
+        let literal = Box::new(Access::paths(path, flat));
+        Ok(Access::Loose { key, literal, target: Box::new(target) })
     }
 
     /// The way to an array of the event whose members are judged one by one.
@@ -93,12 +102,11 @@ impl Access {
     }
 
     fn paths(path: Path, flat: String) -> Access {
-        let paths = if path.first() == Some(POD_SPEC) && path.len() > 1 {
-            pod_paths(&path.rest())
+        if path.first() == Some(POD_SPEC) && path.len() > 1 {
+            Access::Pod(pod_paths(&path.rest()).into(), dotted(flat))
         } else {
-            vec![Rooted::of(&path)]
-        };
-        Access::Paths(paths.into(), dotted(flat))
+            Access::Paths([Rooted::of(&path)].into(), dotted(flat))
+        }
     }
 
     /// Cheap ways come first when several tests must all pass.
@@ -108,7 +116,9 @@ impl Access {
             Access::Derived(_) => 2,
             Access::Itself => 3,
             Access::Member(_) => 4,
+            Access::Annotation(_) => 10,
             Access::Paths(paths, _) => 10 + u32::try_from(paths.len()).unwrap_or(u32::MAX - 10),
+            Access::Pod(paths, _) => 10 + u32::try_from(paths.len()).unwrap_or(u32::MAX - 10),
             Access::Loose { target, .. } => 5 + target.cost(),
         }
     }
@@ -118,7 +128,9 @@ impl Access {
     pub(super) fn visit(&self, scope: Scope<'_, '_>, visit: Visit<'_>) -> bool {
         let context = scope.context;
         match self {
-            Access::Indexed(_, Some(flat)) | Access::Paths(_, Some(flat))
+            Access::Indexed(_, Some(flat))
+            | Access::Paths(_, Some(flat))
+            | Access::Pod(_, Some(flat))
                 if !context.audit && context.has_key(flat) =>
             {
                 let value = context.tree(Root::Line).and_then(|tree| tree.get(&**flat));
@@ -131,10 +143,16 @@ impl Access {
                 context.audit && derived.visit(context, &mut |text| visit(View::Text(text)))
             }
             Access::Paths(paths, _) => paths.iter().any(|path| path.visit(context, visit)),
-            Access::Loose { literal, target } => {
-                let named = literal.path.first().is_some_and(|it| context.has_key(it));
+            Access::Pod(paths, _) => context
+                .written()
+                .is_some_and(|tree| paths.iter().any(|path| path.visit(tree, visit))),
+            Access::Annotation(key) => {
+                annotation(context, key).is_some_and(|value| visit(View::Tree(value)))
+            }
+            Access::Loose { key, literal, target } => {
+                let named = key.as_ref().is_some_and(|it| context.has_key(it));
                 if named || !context.audit {
-                    literal.visit(context, visit)
+                    literal.visit(scope, visit)
                 } else {
                     target.visit(scope, visit)
                 }
@@ -174,6 +192,13 @@ fn could_hold(context: &Context<'_, '_>, key: &str) -> bool {
     !context.audit || context.has_key(key)
 }
 
+/// The value of the annotation whose key is `key` once every dot of it is a `_`.
+fn annotation<'c>(context: &'c Context<'c, '_>, key: &str) -> Option<&'c Value> {
+    let same = |it: &str| it.chars().map(|c| if c == '.' { '_' } else { c }).eq(key.chars());
+    let all = context.tree(Root::Annotations)?.as_object()?;
+    all.iter().find(|(it, _)| same(it)).map(|(_, value)| value)
+}
+
 fn checked(name: &str) -> Result<Path, NameError> {
     let path = Path::parse(name);
     if path.len() > STEPS_MAX { Err(NameError::TooDeep(name.to_owned())) } else { Ok(path) }
@@ -183,15 +208,16 @@ fn dotted(flat: String) -> Flat {
     flat.contains('.').then(|| flat.into())
 }
 
-fn pod_paths(below: &Path) -> Vec<Rooted> {
+/// The paths of a field of a pod's spec, below the request's object.
+fn pod_paths(below: &Path) -> Vec<Path> {
     let specs = POD_SPECS.iter().map(|it| Path::parse(it));
     if below.first() != Some(ANY_CONTAINER) {
-        return specs.map(|spec| Rooted::of(&spec.join(below))).collect();
+        return specs.map(|spec| spec.join(below)).collect();
     }
     let below = below.rest();
     let kinds = || CONTAINERS.iter().map(|it| Path::parse(it));
     specs
         .flat_map(|spec| kinds().map(move |kind| spec.join(&kind)))
-        .map(|containers| Rooted::of(&containers.join(&below)))
+        .map(|containers| containers.join(&below))
         .collect()
 }

@@ -4,13 +4,15 @@
 //!
 //! `load` reads files, `sigma` is the Sigma front end, `compile` and `matcher`
 //! make the form executable, `prefilter` finds the candidates, `access` knows
-//! where a field's value lies. Which names rules may use is in `taxonomy`.
+//! where a field's value lies. Which names rules may use is in `taxonomy`, and what to
+//! say about those they use in vain in `advice`.
 //!
 //! **Invariant:** a rule that could not be understood is an error, never a rule
 //! that is silently absent or silently weaker.
 #![warn(clippy::indexing_slicing)]
 
 mod access;
+mod advice;
 mod compile;
 mod derived;
 mod embedded;
@@ -18,6 +20,7 @@ mod ir;
 mod level;
 mod load;
 mod matcher;
+mod patch;
 mod path;
 mod prefilter;
 mod raw;
@@ -39,6 +42,7 @@ pub use level::{Level, LevelError};
 pub use load::{LoadError, LoadOptions, Loaded, RuleError, load, load_text};
 pub use scratch::Scratch;
 pub use set::{RuleIndex, RuleSet};
+pub use taxonomy::taxonomy;
 
 /// One compiled detection, from whichever dialect: what people are told about it.
 /// Its logic stays inside the [`RuleSet`].

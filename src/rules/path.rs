@@ -69,6 +69,13 @@ impl Path {
         self.steps.first().filter(|it| it.index.is_none()).map(|it| it.key.as_str())
     }
 
+    /// Whether it goes through the fields of another, and further.
+    pub(super) fn starts_with(&self, path: &str) -> bool {
+        let other = Path::parse(path).steps;
+        let same = self.steps.iter().zip(&other).all(|(step, it)| step.key == it.key);
+        same && self.steps.len() > other.len()
+    }
+
     /// The path below its first key.
     pub(super) fn rest(&self) -> Path {
         Path { steps: self.steps.iter().skip(1).cloned().collect() }

@@ -5,7 +5,7 @@ use std::cell::{Cell, OnceCell};
 use serde_json::Value;
 
 use super::derived::Reason;
-use super::{raw, tree};
+use super::{patch, raw, tree};
 use crate::event::{Event, Field, unquote};
 
 /// A top-level value that is parsed on its own, so that a rule on a request's
@@ -61,6 +61,7 @@ impl Root {
 #[derive(Debug, Default)]
 pub struct Scratch {
     trees: [OnceCell<Option<Value>>; Root::Line as usize + 1],
+    written: OnceCell<Option<Value>>,
     top: OnceCell<Vec<String>>,
     reason: OnceCell<Option<Reason>>,
     unread: Cell<u64>,
@@ -80,6 +81,7 @@ impl Scratch {
         for tree in &mut self.trees {
             tree.take();
         }
+        self.written.take();
         self.top.take();
         self.reason.take();
     }
@@ -114,6 +116,16 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
             Some(tree)
         });
         tree.as_ref()
+    }
+
+    /// The object that the request writes: its body, or what its JSON patch comes to.
+    pub(super) fn written(&self) -> Option<&'c Value> {
+        match self.tree(Root::RequestObject)? {
+            Value::Array(operations) => {
+                self.scratch.written.get_or_init(|| patch::written(operations)).as_ref()
+            }
+            body => Some(body),
+        }
     }
 
     /// The line from its first brace on: some writers put a byte order mark before it.

@@ -3,6 +3,7 @@
 //! `rsigma-parser` reads the YAML and the conditions; what the parts mean is
 //! decided here. See <https://sigmahq.io/sigma-specification/>.
 
+mod alias;
 mod detection;
 mod document;
 mod encode;
@@ -12,11 +13,12 @@ mod value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rsigma_parser::{SigmaCollection, SigmaRule, parse_sigma_yaml};
+use rsigma_parser::{LogSource, SigmaCollection, SigmaRule, parse_sigma_yaml};
 
 use self::document::Document;
 use super::Level;
-use super::ir::{About, Draft};
+use super::advice::{Audience, advise};
+use super::ir::{About, Draft, Expr};
 use super::load::{Fault, RuleError};
 
 pub(super) use self::item::SigmaFault;
@@ -128,13 +130,28 @@ impl Reader<'_> {
         let told = |(near, fault): (String, Fault)| self.fault(Some(&rule.title), &near, fault);
         parsed.warnings.extend(warnings.into_iter().map(told));
         match expr {
-            Ok(expr) => parsed.drafts.push(Draft { about: self.about(rule), expr }),
+            Ok(expr) => {
+                parsed.warnings.extend(self.advice(rule, &expr));
+                let expr = alias::resolved(expr);
+                parsed.drafts.push(Draft { about: self.about(rule), expr });
+            }
             Err(error) => parsed.errors.push(self.fault(
                 Some(&rule.title),
                 &error.near,
                 Fault::Sigma(error.why),
             )),
         }
+    }
+
+    fn advice(&self, rule: &SigmaRule, expr: &Expr) -> Vec<RuleError> {
+        let told = advise(expr, audience(&rule.logsource));
+        let told = told.into_iter().map(|it| RuleError {
+            file: self.file.to_path_buf(),
+            line: self.document.line_of_item(&it.field, it.value.as_deref()),
+            rule: Some(rule.title.clone()),
+            fault: Fault::Advice(it.advice),
+        });
+        told.collect()
     }
 
     fn about(&self, rule: &SigmaRule) -> About {
@@ -178,6 +195,15 @@ impl Reader<'_> {
 pub(super) fn line_of(text: &str, line: u32, word: &str) -> u32 {
     let documents = document::split(text);
     documents.iter().find(|it| it.line == line).map_or(line, |it| it.line_of(word))
+}
+
+/// Whose events a log source names.
+fn audience(source: &LogSource) -> Audience {
+    match source.product.as_deref() {
+        Some("kubernetes" | "k8s") => Audience::Kubernetes,
+        Some(_) => Audience::Other,
+        None => Audience::Unstated,
+    }
 }
 
 /// The level of a rule that states none.

@@ -9,6 +9,8 @@
     reason = "a bench that cannot go on should stop"
 )]
 
+mod common;
+
 use std::sync::Arc;
 
 use kustos::archive::columns::{Columns, Decoded};
@@ -25,16 +27,13 @@ use kustos::seal::leaf::{Hash, leaf};
 use kustos::source::LINE_BYTES_MAX;
 use kustos::source::chunk::CHUNK_BYTES;
 use kustos::source::open::Input;
-use rustix::time::{ClockId, clock_gettime};
-
-/// Bytes of the corpus that is made of the sample.
-const SAMPLE_BYTES: usize = 128 << 20;
+use rustix::time::ClockId;
 
 /// Each stage is measured so often; the least is printed, which other work disturbs least.
 const ROUNDS: usize = 3;
 
 fn main() {
-    let corpus = corpus();
+    let corpus = common::corpus();
     let lines: Vec<&[u8]> = corpus.split(|it| *it == b'\n').filter(|it| !it.is_empty()).collect();
     let table = Table { bytes: corpus.len(), events: lines.len() };
     println!(
@@ -66,31 +65,6 @@ fn main() {
     whole(&table, &corpus, &rules);
 }
 
-/// The file that `CORPUS` names, or the genuine sample again and again with other audit IDs.
-fn corpus() -> Vec<u8> {
-    if let Some(path) = std::env::var_os("CORPUS") {
-        return std::fs::read(path).unwrap();
-    }
-    let sample = std::fs::read_to_string(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/data/audit-sample.log"
-    ))
-    .unwrap();
-    let mut corpus = Vec::new();
-    for copy in 0_u32.. {
-        if corpus.len() >= SAMPLE_BYTES {
-            break;
-        }
-        for line in sample.lines() {
-            let other = format!("\"auditID\":\"{:08x}", copy.wrapping_mul(2_654_435_761));
-            let line = line.replacen("\"auditID\":\"", &other, 1);
-            corpus.extend_from_slice(line.as_bytes());
-            corpus.push(b'\n');
-        }
-    }
-    corpus
-}
-
 struct Table {
     bytes: usize,
     events: usize,
@@ -119,18 +93,7 @@ impl Table {
 }
 
 fn least(clock: ClockId, mut work: impl FnMut()) -> f64 {
-    let now = || {
-        let time = clock_gettime(clock);
-        #[expect(clippy::cast_precision_loss, reason = "microseconds are enough")]
-        let seconds = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
-        seconds
-    };
-    let round = |_| {
-        let began = now();
-        work();
-        now() - began
-    };
-    (0..ROUNDS).map(round).fold(f64::INFINITY, f64::min)
+    (0..ROUNDS).map(|_| common::seconds(clock, &mut work)).fold(f64::INFINITY, f64::min)
 }
 
 /// Batches of about a chunk each, as the workers make them.

@@ -56,6 +56,9 @@ pub struct Config {
     /// Rule files and folders; `standard` is the shipped profile.
     #[serde(default = "standard")]
     pub rules: Vec<Rules>,
+    /// When the rules are loaded again.
+    #[serde(default)]
+    pub reload: Reload,
     /// Where findings are sent.
     #[serde(default)]
     pub sinks: Vec<Settings>,
@@ -125,6 +128,14 @@ pub enum Rules {
     Standard,
     /// A rule file, or a folder of them.
     Path(PathBuf),
+}
+
+/// When the rules are loaded again. SIGHUP and `POST /api/v1/reload` always do it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reload {
+    /// Whether the rule files are watched, and loaded again when they change. Default: true.
+    pub watch: bool,
 }
 
 /// Health, metrics and the API.
@@ -472,6 +483,12 @@ fn segment_age_max() -> Period {
 
 fn segment_bytes_max() -> ByteSize {
     ByteSize::mib(1 << 10)
+}
+
+impl Default for Reload {
+    fn default() -> Reload {
+        Reload { watch: true }
+    }
 }
 
 impl Default for Http {

@@ -135,12 +135,23 @@ pub struct Span {
 pub struct Event<'a> {
     line: &'a str,
     spans: [Span; Field::COUNT],
+    extra_keys: bool,
 }
 
 impl<'a> Event<'a> {
     /// An event whose fields are not found yet; `decode` sets them.
     pub fn of(line: &'a str) -> Event<'a> {
-        Event { line, spans: [Span::default(); Field::COUNT] }
+        Event { line, spans: [Span::default(); Field::COUNT], extra_keys: true }
+    }
+
+    /// Whether the object may have keys of its own that no [`Field`] stands for. `false` is sure.
+    pub fn extra_keys(&self) -> bool {
+        self.extra_keys
+    }
+
+    /// Records whether a key that no [`Field`] stands for was met.
+    pub fn set_extra_keys(&mut self, extra: bool) {
+        self.extra_keys = extra;
     }
 
     /// Records where a field's value stands. `span` lies within the line.
@@ -209,49 +220,58 @@ pub fn unquote(json: &str) -> Option<Cow<'_, str>> {
     if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
         return Some(Cow::Borrowed(inner));
     }
-    // Escapes are rare, so the well-tested parser decodes them. A lone surrogate
-    // is valid JSON that no Rust string can hold: it becomes U+FFFD.
-    match serde_json::from_str::<String>(json) {
-        Ok(text) => Some(Cow::Owned(text)),
-        Err(_) => Some(Cow::Owned(lossy(inner))),
-    }
+    let mut text = String::with_capacity(inner.len());
+    decode_escapes(inner, &mut text);
+    Some(Cow::Owned(text))
 }
 
-/// Decodes escapes like [`unquote`], with U+FFFD for what is no Unicode scalar.
-fn lossy(inner: &str) -> String {
-    let bytes = inner.as_bytes();
-    let mut out = String::with_capacity(inner.len());
-    let mut units: Vec<u16> = Vec::new();
+/// As [`unquote`], into a buffer whose content is replaced. False: it is no JSON string.
+pub fn unquote_into(json: &str, out: &mut String) -> bool {
+    let inner = json.strip_prefix('"').and_then(|it| it.strip_suffix('"'));
+    out.clear();
+    if let Some(inner) = inner {
+        decode_escapes(inner, out);
+    }
+    inner.is_some()
+}
+
+/// Appends what is between the quotes of a JSON string, with U+FFFD for half a surrogate pair:
+/// that is valid JSON, and no Unicode scalar.
+fn decode_escapes(inner: &str, out: &mut String) {
     let mut rest = inner;
     while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
-        let (before, after) = rest.split_at(at);
-        if !before.is_empty() {
-            flush(&mut units, &mut out);
-            out.push_str(before);
-        }
-        let hex = after.get(2..6).filter(|_| after.as_bytes().get(1) == Some(&b'u'));
-        match hex.and_then(|it| u16::from_str_radix(it, 16).ok()) {
-            Some(unit) => {
-                units.push(unit);
-                rest = after.get(6..).unwrap_or("");
-            }
-            None => {
-                flush(&mut units, &mut out);
-                out.push(plain_escape(after.as_bytes().get(1).copied().unwrap_or(b'\\')));
-                rest = after.get(2..).unwrap_or("");
-            }
-        }
+        let (before, escaped) = rest.split_at(at);
+        out.push_str(before);
+        let (found, length) = match unit(escaped) {
+            Some(first) => match unit(escaped.get(6..).unwrap_or_default()) {
+                Some(second) if (0xdc00..0xe000).contains(&second) => pair(first, second),
+                _ => (scalar(first), 6),
+            },
+            None => (plain_escape(escaped.as_bytes().get(1).copied().unwrap_or(b'\\')), 2),
+        };
+        out.push(found);
+        rest = escaped.get(length..).unwrap_or_default();
     }
-    debug_assert!(bytes.len() >= rest.len());
-    flush(&mut units, &mut out);
     out.push_str(rest);
-    out
 }
 
-fn flush(units: &mut Vec<u16>, out: &mut String) {
-    out.extend(
-        char::decode_utf16(units.drain(..)).map(|it| it.unwrap_or(char::REPLACEMENT_CHARACTER)),
-    );
+/// The UTF-16 unit of the `\uXXXX` that the text begins with.
+fn unit(text: &str) -> Option<u16> {
+    let hex = text.strip_prefix("\\u")?.get(..4)?;
+    u16::from_str_radix(hex, 16).ok()
+}
+
+/// The character of two units, and how long both are as they are written; of the first alone
+/// when they are no pair.
+fn pair(first: u16, second: u16) -> (char, usize) {
+    match char::decode_utf16([first, second]).next() {
+        Some(Ok(both)) if (0xd800..0xdc00).contains(&first) => (both, 12),
+        _ => (scalar(first), 6),
+    }
+}
+
+fn scalar(unit: u16) -> char {
+    char::from_u32(u32::from(unit)).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 fn plain_escape(letter: u8) -> char {
@@ -298,7 +318,7 @@ fn strings(json: &str) -> Vec<Cow<'_, str>> {
 /// The offset after the closing quote of the JSON string that opens at `at`.
 pub fn string_end(bytes: &[u8], at: usize) -> usize {
     let mut from = at + 1;
-    while let Some(found) = bytes.get(from..).and_then(|it| memchr::memchr2(b'"', b'\\', it)) {
+    while let Some(found) = bytes.get(from..).and_then(short_run) {
         let here = from + found;
         if bytes.get(here) == Some(&b'"') {
             return here + 1;
@@ -306,6 +326,33 @@ pub fn string_end(bytes: &[u8], at: usize) -> usize {
         from = here + 2;
     }
     bytes.len()
+}
+
+/// How many bytes stand before the next quote or backslash; `None` when there is neither.
+///
+/// Most strings of an event are short, so eight bytes at a time are looked at before the
+/// library's search, which is faster on long runs only, is called.
+#[inline]
+pub(crate) fn short_run(bytes: &[u8]) -> Option<usize> {
+    for (index, eight) in bytes.chunks_exact(8).take(4).enumerate() {
+        let word = u64::from_le_bytes(eight.try_into().ok()?);
+        let found = zero_bytes(word ^ repeated(b'"')) | zero_bytes(word ^ repeated(b'\\'));
+        if found != 0 {
+            return Some(index * 8 + (found.trailing_zeros() / 8) as usize);
+        }
+    }
+    let seen = bytes.len().min(32) / 8 * 8;
+    memchr::memchr2(b'"', b'\\', bytes.get(seen..)?).map(|it| seen + it)
+}
+
+const fn repeated(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The high bit of every byte that is zero; bytes above the first may be wrongly set
+/// (`haszero` of Bit Twiddling Hacks), so only the lowest counts.
+const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(repeated(0x01)) & !word & repeated(0x80)
 }
 
 /// Microseconds since 1970 (UTC) of an RFC 3339 time.
@@ -499,6 +546,29 @@ mod tests {
         assert_eq!(unquote(r#""a\u0041\n""#).unwrap(), "aA\n");
         assert_eq!(unquote(r#""x\ud83dy\ud83d\ude00""#).unwrap(), "x\u{fffd}y\u{1f600}");
         assert_eq!(unquote("12"), None);
+    }
+
+    #[test]
+    fn escapes_are_decoded_as_serde_json_decodes_them() {
+        for json in [
+            r#""""#,
+            r#""\\\"\/\b\f\n\r\t""#,
+            r#""\u00e9\ud83d\ude00\u0000x\uffff""#,
+            r#""é\u0026\\u0041""#,
+        ] {
+            let theirs: String = serde_json::from_str(json).unwrap();
+            let mut ours = "old".to_owned();
+            assert!(unquote_into(json, &mut ours));
+            assert_eq!(ours, theirs, "{json}");
+        }
+        for (json, text) in [
+            (r#""\ud83d\ud83d\ude00""#, "\u{fffd}\u{1f600}"),
+            (r#""\ude00\ude00x""#, "\u{fffd}\u{fffd}x"),
+            (r#""\u0041\ude00""#, "A\u{fffd}"),
+        ] {
+            assert_eq!(unquote(json).unwrap(), text);
+        }
+        assert!(!unquote_into("12", &mut String::new()));
     }
 
     #[test]

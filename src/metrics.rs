@@ -87,6 +87,8 @@ labels! {
     SinkLabel { sink }
     /// Of a delivery's end: `sent`, `retry` or `dead`.
     DeliveryLabels { sink, outcome }
+    /// Of a reload's end: `reloaded`, `unchanged` or `failed`.
+    ReloadLabels { outcome }
     /// Of the rule set in force.
     RulesetLabels { sha256 }
     /// Of the program.
@@ -132,13 +134,17 @@ table! {
     lines_marked: Family<MarkedLabels, Counter> = Family::default(), Counter, ["cluster", "reason"],
         "Lines kept although they are no audit event, by reason";
     bodies_unread: Counter = Counter::default(), Counter, [],
-        "Bodies that a rule asked for and that could not be read: nested too deeply";
+        "Bodies that a rule asked for and that could not be read: nested too deeply, or a JSON patch over a limit";
     findings: Family<FindingLabels, Counter> = Family::default(), Counter, ["rule", "level"],
         "Findings by rule";
     rules_loaded: Gauge = Gauge::default(), Gauge, [],
         "Rules in force";
     ruleset_info: Family<RulesetLabels, Gauge> = Family::default(), Gauge, ["sha256"],
         "Always 1; the label is the hash of the rule set in force";
+    rules_reloads: Family<ReloadLabels, Counter> = Family::default(), Counter, ["outcome"],
+        "Attempts to load the rules anew, by how they ended: reloaded, unchanged, failed";
+    rules_stale: Gauge = Gauge::default(), Gauge, [],
+        "1 while older rules are in force because the last attempt to load them anew failed, else 0";
     source_lag_bytes: Family<SourceLabel, Gauge> = Family::default(), Gauge, ["source"],
         "Bytes that a source holds and that were not yet read";
     parts_committed: Counter = Counter::default(), Counter, [],
@@ -202,6 +208,13 @@ impl Metrics {
         self.rules_loaded.set(i64::try_from(rules).unwrap_or(i64::MAX));
     }
 
+    /// Counts how one attempt to load the rules anew ended.
+    pub fn reloaded(&self, outcome: &'static str) {
+        let labels = ReloadLabels { outcome: outcome.to_owned() };
+        self.rules_reloads.get_or_create(&labels).inc();
+        self.rules_stale.set(i64::from(outcome == "failed"));
+    }
+
     /// Counts how one try to deliver ended.
     pub fn delivered(&self, sink: &str, outcome: &'static str) {
         let labels = DeliveryLabels { sink: sink.to_owned(), outcome: outcome.to_owned() };
@@ -250,6 +263,8 @@ mod tests {
         metrics.findings.touch();
         metrics.rules_loaded.touch();
         metrics.ruleset_info.touch();
+        metrics.rules_reloads.touch();
+        metrics.rules_stale.touch();
         metrics.source_lag_bytes.touch();
         metrics.outbox_pending.touch();
         metrics.alerts_sent.touch();

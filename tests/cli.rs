@@ -124,7 +124,8 @@ fn a_broken_rule_is_named_with_its_file_line_and_reason() {
     assert!(ran.stderr.contains("bad.yml") && !ran.stdout.is_empty(), "{}", ran.stderr);
     let ran = here.run(&["rules", "check", "bad.yml"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.stdout.contains("line 4: unknown modifier 're2'"), "{}", ran.stdout);
+    let want = "bad.yml:4: error: rule \"T\": unknown modifier 're2'";
+    assert!(ran.stdout.contains(want), "{}", ran.stdout);
 }
 
 #[test]

@@ -75,6 +75,7 @@ mod tests {
                 level: Level::High,
                 dialect: "sigma".into(),
                 tags: vec!["attack.execution".into()],
+                hash: "bb".into(),
             },
             time: Some("2026-11-23T03:39:13.554321Z".into()),
             cluster: "c".into(),

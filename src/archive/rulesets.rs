@@ -1,7 +1,8 @@
 //! Every rule set that ever judged an event, as `rulesets/<sha256>.tar.zst`: a finding names its
 //! rule set, and can be reproduced years later.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::durable::{self, DurableError};
@@ -21,10 +22,22 @@ pub enum RulesetError {
         #[source]
         source: io::Error,
     },
+    /// It could not be read back.
+    #[error("the rule set {path} could not be read")]
+    Read {
+        /// Where it lies.
+        path: PathBuf,
+        /// The operating system's or the unpacker's own words.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// The compression level: rule sets are small, and read once in years.
 const ZSTD_LEVEL: i32 = 19;
+
+/// A rule set that unpacks to more is none of ours: its file was exchanged.
+const UNPACKED_BYTES_MAX: u64 = 4 << 30;
 
 /// Keeps a rule set, given as its files' names and texts, under its hash. One that is kept
 /// already is left alone.
@@ -36,7 +49,7 @@ pub fn keep<'a>(
     sha256: &str,
     texts: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Result<PathBuf, RulesetError> {
-    let path = dir.join("rulesets").join(format!("{sha256}.tar.zst"));
+    let path = path(dir, sha256);
     if path.is_file() {
         return Ok(path);
     }
@@ -58,10 +71,35 @@ pub fn keep<'a>(
     Ok(path)
 }
 
+/// The rule set that is kept under a hash: what [`keep`] was given, its names cut to their ends and
+/// numbered. Who loads it compares the hash.
+///
+/// # Errors
+/// When there is none, or it is damaged.
+pub fn texts(dir: &Path, sha256: &str) -> Result<Vec<(String, String)>, RulesetError> {
+    let path = path(dir, sha256);
+    let read = || -> io::Result<Vec<(String, String)>> {
+        let unpacked = zstd::Decoder::new(File::open(&path)?)?.take(UNPACKED_BYTES_MAX);
+        let mut texts = Vec::new();
+        for entry in tar::Archive::new(unpacked).entries()? {
+            let mut entry = entry?;
+            let name = entry.path()?.display().to_string();
+            let mut text = String::new();
+            entry.read_to_string(&mut text)?;
+            texts.push((name, text));
+        }
+        Ok(texts)
+    };
+    read().map_err(|source| RulesetError::Read { path: path.clone(), source })
+}
+
+fn path(dir: &Path, sha256: &str) -> PathBuf {
+    dir.join("rulesets").join(format!("{sha256}.tar.zst"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
 
     #[test]
     fn a_rule_set_is_kept_whole_and_once() {
@@ -70,14 +108,9 @@ mod tests {
         let texts = [("a/x.yml", "title: one"), ("b/x.yml", "title: two")];
         let path = keep(dir.path(), "abc", texts).unwrap();
         assert_eq!(keep(dir.path(), "abc", []).unwrap(), path);
-        let packed = std::fs::File::open(path).unwrap();
-        let mut archive = tar::Archive::new(zstd::Decoder::new(packed).unwrap());
-        let read = |it: io::Result<tar::Entry<'_, _>>| {
-            let mut text = String::new();
-            it.unwrap().read_to_string(&mut text).unwrap();
-            text
-        };
-        let found: Vec<String> = archive.entries().unwrap().map(read).collect();
-        assert_eq!(found, ["title: one", "title: two"]);
+        let found = super::texts(dir.path(), "abc").unwrap();
+        let found: Vec<_> = found.iter().map(|(name, text)| (&**name, &**text)).collect();
+        assert_eq!(found, [("00000-x.yml", "title: one"), ("00001-x.yml", "title: two")]);
+        assert!(matches!(super::texts(dir.path(), "none"), Err(RulesetError::Read { .. })));
     }
 }

@@ -16,5 +16,6 @@ pub mod search;
 pub mod shared;
 
 mod command;
+mod reloading;
 
 pub use command::main;

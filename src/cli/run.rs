@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use super::reloading::{Reloading, Teller};
 use super::shared::{configured, load, stop_on_signal};
-use crate::archive::catalog::Catalog;
 use crate::archive::keep::Policy;
 use crate::archive::recover::Archive;
 use crate::archive::rulesets;
@@ -18,11 +18,13 @@ use crate::metrics::{
 };
 use crate::pipeline::archivist::{Archivist, Committed, Pace};
 use crate::pipeline::daemon::{self, Daemon, Watcher};
+use crate::pipeline::in_force::InForce;
 use crate::pipeline::lanes::Width;
 use crate::pipeline::tail::{Observer, Source};
+use crate::pipeline::watch::Look;
 use crate::pipeline::worker::Taken;
 use crate::rules::RuleSet;
-use crate::serve::{self, Part, Readiness};
+use crate::serve::{self, Part, Readiness, State};
 use crate::sink::outbox::{self, Bell};
 use crate::sink::{self, Backoff, Named, Routes};
 
@@ -59,8 +61,10 @@ pub fn run(args: &Args) -> Result<u8> {
     };
     super::log::start(config.log.level.as_str(), json);
     let sinks = sinks(&config)?;
-    let (paths, options) = configured(&config);
-    let rules = load(&paths, &options)?;
+    let named = configured(&config);
+    // Before they are read: a change meanwhile is then seen as one.
+    let seen = Look::at(&named.0);
+    let rules = load(&named.0, &named.1)?;
     let stop = stop_on_signal()?;
     let metrics = Metrics::new();
     metrics.set_ruleset(rules.hash(), rules.len());
@@ -72,8 +76,18 @@ pub fn run(args: &Args) -> Result<u8> {
     readiness.set(Part::Rules);
     readiness.set(Part::Archive);
     readiness.set(Part::Sources);
-    let (serving, outbox) =
-        runtime.block_on(edges(&config, sinks, &metrics, &readiness, &clock))?;
+    let rules = InForce::new(rules);
+    let teller =
+        Teller { metrics: metrics.clone(), rules: rules.clone(), clock: Arc::clone(&clock) };
+    let reloading = Reloading::new(named, &config.archive.dir, teller);
+    reloading.start(config.reload.watch.then_some(seen), &stop)?;
+    let state = State {
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+        status: reloading.status(&config.archive.dir),
+        reload: reloading.answer(),
+    };
+    let (serving, outbox) = runtime.block_on(edges(&config, sinks, state, &clock))?;
     let told = Told { metrics, readiness, bell: outbox.bell(), clock: Arc::clone(&clock) };
     let width = Width::default();
     let daemon = Daemon {
@@ -87,7 +101,7 @@ pub fn run(args: &Args) -> Result<u8> {
         },
         stop,
     };
-    tracing::info!(http = %serving.address(), sources = daemon.sources.len(), rules = daemon.rules.len(), "running");
+    tracing::info!(http = %serving.address(), sources = daemon.sources.len(), rules = daemon.rules.rules().len(), "running");
     let result = daemon::run(&daemon, &mut archivist, &told);
     runtime.block_on(async {
         if !outbox.stop(DRAIN).await {
@@ -148,40 +162,19 @@ fn archivist(
 async fn edges(
     config: &Config,
     sinks: Vec<Named>,
-    metrics: &Metrics,
-    readiness: &Readiness,
+    state: State,
     clock: &Arc<dyn Clock>,
 ) -> Result<(serve::Serving, outbox::Outbox)> {
-    let dir = config.archive.dir.clone();
-    let status = Arc::new(move || status(&dir));
-    let state = serve::State { metrics: metrics.clone(), readiness: readiness.clone(), status };
+    let metrics = state.metrics.clone();
     let serving = serve::start(config.http.listen, state).await?;
     let start = outbox::Start {
         dir: config.archive.dir.clone(),
         sinks,
-        metrics: metrics.clone(),
+        metrics,
         clock: Arc::clone(clock),
         backoff: Backoff::default(),
     };
     Ok((serving, outbox::start(start).context("the outbox could not be opened")?))
-}
-
-/// What `/api/v1/status` says of the archive.
-fn status(dir: &std::path::Path) -> serde_json::Value {
-    let read = || -> Result<serde_json::Value> {
-        let catalog = Catalog::open(dir)?;
-        let files = catalog.files(&crate::archive::catalog::Scope::default())?;
-        let outbox = catalog.outbox_counts()?;
-        Ok(serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "events": files.iter().map(|it| it.rows).sum::<u64>(),
-            "bytes_in": files.iter().map(|it| it.bytes_in).sum::<u64>(),
-            "bytes_stored": files.iter().map(|it| it.bytes_stored).sum::<u64>(),
-            "files": files.len(),
-            "outbox": {"pending": outbox.pending, "sent": outbox.sent, "dead": outbox.dead},
-        }))
-    };
-    read().unwrap_or_else(|error| serde_json::json!({"error": format!("{error:#}")}))
 }
 
 /// Tells metrics, health and the sinks of the daemon's work.

@@ -179,6 +179,26 @@ pub fn stop_on_signal() -> Result<Stop> {
     Ok(stop)
 }
 
+/// Calls `body`, on a thread of its own, for each SIGHUP. From here on none ends the process.
+///
+/// # Errors
+/// When the signal cannot be listened to.
+pub fn on_hangup(body: impl Fn() + Send + 'static) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let guard = runtime.enter();
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())
+        .context("signals")?;
+    drop(guard);
+    spawn("hangup", move || {
+        runtime.block_on(async {
+            while hangup.recv().await.is_some() {
+                body();
+            }
+        });
+    });
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,7 @@ pub fn line(bytes: &[u8]) -> Result<Event<'_>, Flaw> {
     }
     let text = std::str::from_utf8(bytes).map_err(|_| Flaw::NotUtf8)?;
     let mut event = Event::of(text);
+    event.set_extra_keys(false);
     let mut scan = Scan::new(text);
     if text.starts_with(BOM) {
         scan.at = BOM.len_utf8();
@@ -73,6 +74,8 @@ fn strings_are_clean(text: &str, from: usize) -> bool {
 enum Place {
     /// Nothing asks for it.
     Skip,
+    /// A key of the event itself that no field stands for: that there is one is recorded.
+    Extra,
     /// Record where it stands.
     Leaf(Field),
     /// Record where it stands and look into it; the fields within are forgotten first,
@@ -104,6 +107,10 @@ fn member(scan: &mut Scan<'_>, event: &mut Event<'_>, place: &Place) -> Option<(
     let start = scan.at;
     let field = match *place {
         Place::Skip => return scan.value(),
+        Place::Extra => {
+            event.set_extra_keys(true);
+            return scan.value();
+        }
         Place::Leaf(field) => {
             scan.value()?;
             field
@@ -172,7 +179,7 @@ fn top(key: &[u8]) -> Place {
             &[F::Decision, F::DecisionReason, F::Truncated],
             annotation,
         ),
-        _ => Place::Skip,
+        _ => Place::Extra,
     }
 }
 
@@ -261,6 +268,14 @@ mod tests {
         assert_eq!(event.list(Field::UserGroups), ["g1", "g2"]);
         assert_eq!(event.int(Field::Code), Some(201));
         assert_eq!(event.json(Field::Namespace), None);
+    }
+
+    #[test]
+    fn keys_that_no_field_stands_for_are_noticed() {
+        let extra = |text: &str| line(text.as_bytes()).unwrap().extra_keys();
+        assert!(!extra(r#"{"verb":"get","objectRef":{"odd":1},"requestObject":{"odd":1}}"#));
+        assert!(extra(r#"{"verb":"get","image":"x"}"#) && extra(r#"{"\u0061":1}"#));
+        assert!(Event::of("{}").extra_keys());
     }
 
     #[test]

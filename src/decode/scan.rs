@@ -3,6 +3,8 @@
 //! It gives the verdict `serde_json` gives, but has no limit on depth: what is open is a
 //! stack of bits, so ten thousand levels cost ten thousand bits.
 
+use crate::event::short_run;
+
 /// Where the cursor stands. `None` from any method: the text is not JSON.
 pub(super) struct Scan<'a> {
     bytes: &'a [u8],
@@ -209,31 +211,4 @@ impl<'a> Scan<'a> {
 
 fn closing(object: bool) -> u8 {
     if object { b'}' } else { b']' }
-}
-
-/// How many bytes stand before the next quote or backslash; `None` when there is neither.
-///
-/// Most strings of an event are short, so eight bytes at a time are looked at before the
-/// library's search, which is faster on long runs only, is called.
-#[inline]
-fn short_run(bytes: &[u8]) -> Option<usize> {
-    for (index, eight) in bytes.chunks_exact(8).take(4).enumerate() {
-        let word = u64::from_le_bytes(eight.try_into().ok()?);
-        let found = zero_bytes(word ^ repeated(b'"')) | zero_bytes(word ^ repeated(b'\\'));
-        if found != 0 {
-            return Some(index * 8 + (found.trailing_zeros() / 8) as usize);
-        }
-    }
-    let seen = bytes.len().min(32) / 8 * 8;
-    memchr::memchr2(b'"', b'\\', bytes.get(seen..)?).map(|it| seen + it)
-}
-
-const fn repeated(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
-/// The high bit of every byte that is zero; bytes above the first may be wrongly set
-/// (`haszero` of Bit Twiddling Hacks), so only the lowest counts.
-const fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(repeated(0x01)) & !word & repeated(0x80)
 }

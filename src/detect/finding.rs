@@ -45,6 +45,9 @@ pub struct FoundRule {
     pub level: Level,
     pub dialect: String,
     pub tags: Vec<String>,
+    /// Empty in findings that were made before rules had hashes.
+    #[serde(default)]
+    pub hash: String,
 }
 
 /// The event of a finding, by the names of audit.k8s.io/v1.
@@ -96,6 +99,7 @@ impl Finding {
                 level: rule.level,
                 dialect: rule.dialect.to_owned(),
                 tags: rule.tags.clone(),
+                hash: rule.hash.clone(),
             },
             time: time.map(|it| it.into_owned()),
             cluster: origin.cluster.to_owned(),

@@ -2,6 +2,7 @@
 
 pub mod finding;
 pub mod scan;
+pub mod trial;
 
 pub use finding::Finding;
 pub use scan::{Origin, scan};

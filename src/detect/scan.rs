@@ -60,11 +60,12 @@ mod tests {
         assert_eq!(found.len(), 1);
         let json = serde_json::to_string(&found[0]).unwrap();
         let want = format!(
-            r#"{{"id":"{}","rule":{{"id":"r1","title":"Read","level":"high","dialect":"sigma","tags":["attack.t1552"]}},"time":"2026-11-23T03:39:13.554321Z","cluster":"prod","event":{{"auditID":"a-1","stage":"ResponseComplete","verb":"get","user":"eve","sourceIPs":["10.0.0.1"],"objectRef":{{"name":"x","resource":"secrets"}},"requestURI":"/api","code":200,"decision":"allow"}},"source":{{"name":"audit.log","position":42}},"ruleset":"{}"}}"#,
-            found[0].id, found[0].ruleset
+            r#"{{"id":"{}","rule":{{"id":"r1","title":"Read","level":"high","dialect":"sigma","tags":["attack.t1552"],"hash":"{}"}},"time":"2026-11-23T03:39:13.554321Z","cluster":"prod","event":{{"auditID":"a-1","stage":"ResponseComplete","verb":"get","user":"eve","sourceIPs":["10.0.0.1"],"objectRef":{{"name":"x","resource":"secrets"}},"requestURI":"/api","code":200,"decision":"allow"}},"source":{{"name":"audit.log","position":42}},"ruleset":"{}"}}"#,
+            found[0].id, found[0].rule.hash, found[0].ruleset
         );
         assert_eq!(json, want);
         assert_eq!((found[0].id.len(), found[0].ruleset.len()), (32, 64));
+        assert_eq!(found[0].rule.hash.len(), 64);
         assert_eq!(serde_json::from_str::<Finding>(&json).unwrap(), found[0]);
     }
 

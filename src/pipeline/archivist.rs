@@ -185,6 +185,9 @@ impl Archivist {
         let full = self.rows > 0 && over;
         let committed = if full { Some(self.commit()?) } else { None };
         self.since.get_or_insert_with(|| self.clock.elapsed());
+        if self.policy.ruleset.as_deref() != Some(done.rules.hash()) {
+            self.policy.ruleset = Some(done.rules.hash().to_owned());
+        }
         let first = self.next_seq;
         self.next_seq += i64::try_from(done.counts.rows).unwrap_or(i64::MAX);
         self.rows += done.counts.rows;

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::archivist::{Archivist, ArchivistError, Committed};
+use super::in_force::InForce;
 use super::lanes::{self, Entrance, Received, Width};
 use super::stop::{Stop, guarded};
 use super::tail::{Follower, Observer, Source};
 use super::worker::{Done, Taken, Worker};
 use crate::archive::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
-use crate::rules::RuleSet;
 
 /// What the daemon runs.
 pub struct Daemon {
@@ -18,8 +18,8 @@ pub struct Daemon {
     pub dir: PathBuf,
     /// What is followed.
     pub sources: Vec<Source>,
-    /// The rules.
-    pub rules: Arc<RuleSet>,
+    /// The rules. They may be exchanged while it runs.
+    pub rules: InForce,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// How many threads.
@@ -70,10 +70,10 @@ pub fn run(
         });
     };
     let make = || {
-        let mut worker = Worker::storing(Arc::clone(&daemon.rules), Arc::clone(&daemon.clock));
+        let mut worker = Worker::storing(Arc::clone(&daemon.clock));
         move |job: lanes::Job| worker.work(&job)
     };
-    let result = lanes::run(daemon.width, enter, make, |exit| {
+    let result = lanes::run(daemon.width, &daemon.rules, enter, make, |exit| {
         let result = commit_all(exit, archivist, watcher);
         // Whatever ended it, the sources must not go on reading into nothing.
         daemon.stop.ask();

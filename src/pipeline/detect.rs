@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::feed::pump;
+use super::in_force::InForce;
 use super::lanes::{self, Entrance, PATIENCE, Received, Stream, Width};
 use super::stop::Stop;
 use super::worker::{Counts, Worker};
@@ -49,18 +50,19 @@ pub fn detect<E: Send>(
         }
     };
     let make = || {
-        let mut worker = Worker::detecting(Arc::clone(&job.rules), Arc::clone(&job.clock));
+        let mut worker = Worker::detecting(Arc::clone(&job.clock));
         move |job: lanes::Job| worker.work(&job)
     };
-    let result = lanes::run(job.width, enter, make, |exit| {
-        loop {
-            match exit.next(PATIENCE) {
-                Received::Done(done) => take(done.findings, &done.counts)?,
-                Received::Idle => {}
-                Received::End => return Ok(()),
+    let result =
+        lanes::run(job.width, &InForce::new(Arc::clone(&job.rules)), enter, make, |exit| {
+            loop {
+                match exit.next(PATIENCE) {
+                    Received::Done(done) => take(done.findings, &done.counts)?,
+                    Received::Idle => {}
+                    Received::End => return Ok(()),
+                }
             }
-        }
-    });
+        });
     result.map(|()| failures.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 

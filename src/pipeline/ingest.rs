@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::archivist::{Archivist, ArchivistError, Committed};
 use super::feed::{Feeder, Settle};
+use super::in_force::InForce;
 use super::lanes::{self, Entrance, Exit, PATIENCE, Received, Width};
 use super::resume::ResumeError;
 use super::stop::Stop;
@@ -99,14 +100,15 @@ pub fn ingest<E: From<ArchivistError> + Send>(
         }
     };
     let make = || {
-        let mut worker = Worker::storing(Arc::clone(&job.rules), Arc::clone(&job.clock));
+        let mut worker = Worker::storing(Arc::clone(&job.clock));
         move |job: lanes::Job| worker.work(&job)
     };
-    let result = lanes::run(job.width, enter, make, |exit| {
-        let result = commit_all(exit, archivist, &settle, &mut take);
-        settle.end();
-        result
-    });
+    let result =
+        lanes::run(job.width, &InForce::new(Arc::clone(&job.rules)), enter, make, |exit| {
+            let result = commit_all(exit, archivist, &settle, &mut take);
+            settle.end();
+            result
+        });
     result.map(|()| failures.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 

@@ -6,7 +6,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::in_force::InForce;
 use super::stop::guarded;
+use crate::rules::RuleSet;
 use crate::seal::leaf::Chain;
 use crate::source::Chunk;
 
@@ -39,6 +41,8 @@ pub struct Job {
     pub stream: Arc<Stream>,
     /// The lines.
     pub chunk: Chunk,
+    /// What judges them.
+    pub rules: Arc<RuleSet>,
 }
 
 /// Where sources put their chunks.
@@ -46,13 +50,16 @@ pub struct Job {
 pub struct Entrance {
     jobs: SyncSender<Job>,
     next: Arc<AtomicU64>,
+    rules: InForce,
 }
 
 impl Entrance {
     /// Waits until there is room. False: the pipeline has ended, and the source should too.
     pub fn put(&self, stream: &Arc<Stream>, chunk: Chunk) -> bool {
-        let index = self.next.fetch_add(1, Ordering::SeqCst);
-        self.jobs.send(Job { index, stream: Arc::clone(stream), chunk }).is_ok()
+        // In one step: a later chunk is never judged by an older set.
+        let (index, rules) =
+            self.rules.hold(|it| (self.next.fetch_add(1, Ordering::SeqCst), Arc::clone(it)));
+        self.jobs.send(Job { index, stream: Arc::clone(stream), chunk, rules }).is_ok()
     }
 
     /// Says that a stream has ended at that offset. False as for [`Entrance::put`].
@@ -79,12 +86,18 @@ pub struct Exit<D> {
     early: BTreeMap<u64, D>,
     next: u64,
     put: Arc<AtomicU64>,
+    rules: InForce,
 }
 
 impl<D> Exit<D> {
     /// Whether everything that was put in so far has come out.
     pub fn drained(&self) -> bool {
         self.next == self.put.load(Ordering::SeqCst)
+    }
+
+    /// The rules that judge whatever comes next, if all that was put in so far has come out.
+    pub fn drained_to(&self) -> Option<Arc<RuleSet>> {
+        self.rules.hold(|it| self.drained().then(|| Arc::clone(it)))
     }
 
     /// The next one; waits no longer than that.
@@ -130,6 +143,7 @@ impl Default for Width {
 /// function; `leave` runs here.
 pub fn run<D: Send, W, R>(
     width: Width,
+    rules: &InForce,
     enter: impl FnOnce(Entrance) + Send,
     make: impl Fn() -> W,
     leave: impl FnOnce(&mut Exit<D>) -> R,
@@ -142,7 +156,7 @@ where
     let waiting = Arc::new(Mutex::new(waiting));
     std::thread::scope(|scope| {
         let put = Arc::<AtomicU64>::default();
-        let entrance = Entrance { jobs, next: Arc::clone(&put) };
+        let entrance = Entrance { jobs, next: Arc::clone(&put), rules: rules.clone() };
         scope.spawn(guarded("sources", move || enter(entrance)));
         for index in 0..width.workers.max(1) {
             let (waiting, finished, mut work) = (Arc::clone(&waiting), finished.clone(), make());
@@ -156,7 +170,7 @@ where
             }));
         }
         drop((finished, waiting));
-        let mut exit = Exit { done, early: BTreeMap::new(), next: 0, put };
+        let mut exit = Exit { done, early: BTreeMap::new(), next: 0, put, rules: rules.clone() };
         leave(&mut exit)
     })
 }
@@ -168,6 +182,11 @@ fn take(waiting: &Mutex<Receiver<Job>>) -> Option<Job> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::{self, LoadOptions};
+
+    fn rules() -> InForce {
+        InForce::new(Arc::new(rules::load_text([], &LoadOptions::default()).unwrap().rules))
+    }
 
     fn stream() -> Arc<Stream> {
         Arc::new(Stream {
@@ -193,7 +212,7 @@ mod tests {
                     .fold(job.chunk.start, |it, _| std::hint::black_box(it))
             }
         };
-        let out = run(Width { workers: 4, lane_chunks_max: 2 }, enter, make, |exit| {
+        let out = run(Width { workers: 4, lane_chunks_max: 2 }, &rules(), enter, make, |exit| {
             let mut out = Vec::new();
             while let Received::Done(start) = exit.next(Duration::from_secs(60)) {
                 out.push(start);
@@ -211,6 +230,7 @@ mod tests {
         };
         run(
             Width { workers: 2, lane_chunks_max: 2 },
+            &rules(),
             enter,
             || |_| (),
             |exit| assert!(matches!(exit.next(Duration::from_secs(60)), Received::Done(()))),

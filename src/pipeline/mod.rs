@@ -8,11 +8,14 @@ pub mod daemon;
 pub mod detect;
 mod feed;
 pub mod hunt;
+pub mod in_force;
 pub mod ingest;
 pub mod lanes;
+pub mod reload;
 pub mod resume;
 pub mod stop;
 pub mod tail;
+pub mod watch;
 pub mod worker;
 
 pub use stop::Stop;

@@ -17,6 +17,8 @@ use crate::source::Chunk;
 /// What became of a chunk.
 #[derive(Debug)]
 pub struct Done {
+    /// What judged it.
+    pub rules: Arc<RuleSet>,
     /// The stream it is of.
     pub stream: Arc<Stream>,
     /// Offset in the stream after its last byte.
@@ -94,7 +96,6 @@ pub struct Counts {
 
 /// What a worker does with a chunk.
 pub struct Worker {
-    rules: Arc<RuleSet>,
     scratch: Scratch,
     clock: Arc<dyn Clock>,
     stored: bool,
@@ -102,13 +103,13 @@ pub struct Worker {
 
 impl Worker {
     /// A worker that only detects.
-    pub fn detecting(rules: Arc<RuleSet>, clock: Arc<dyn Clock>) -> Worker {
-        Worker { rules, scratch: Scratch::default(), clock, stored: false }
+    pub fn detecting(clock: Arc<dyn Clock>) -> Worker {
+        Worker { scratch: Scratch::default(), clock, stored: false }
     }
 
     /// A worker whose rows are to be stored.
-    pub fn storing(rules: Arc<RuleSet>, clock: Arc<dyn Clock>) -> Worker {
-        Worker { rules, scratch: Scratch::default(), clock, stored: true }
+    pub fn storing(clock: Arc<dyn Clock>) -> Worker {
+        Worker { scratch: Scratch::default(), clock, stored: true }
     }
 
     /// Takes one chunk through the three loops.
@@ -122,7 +123,7 @@ impl Worker {
             rows.push((line, decoded));
         }
         let unread = self.scratch.bodies_unread();
-        let findings = self.scan(&job.stream, &starts, &rows);
+        let findings = self.scan(job, &starts, &rows);
         let mut counts = count(&rows);
         counts.bodies_unread = self.scratch.bodies_unread() - unread;
         let (mut leaves, mut batches) = (Vec::new(), Vec::new());
@@ -131,6 +132,7 @@ impl Worker {
             batches = columns(&job.stream.cluster, &rows, &leaves, self.clock.now());
         }
         Done {
+            rules: Arc::clone(&job.rules),
             stream: Arc::clone(&job.stream),
             end: chunk.end(),
             ending: Ending::of(chunk),
@@ -141,13 +143,14 @@ impl Worker {
         }
     }
 
-    fn scan(&mut self, stream: &Stream, starts: &[u64], rows: &[Decoded<'_>]) -> Vec<Finding> {
+    fn scan(&mut self, job: &Job, starts: &[u64], rows: &[Decoded<'_>]) -> Vec<Finding> {
+        let stream = &job.stream;
         let mut findings = Vec::new();
         for (start, (_, decoded)) in starts.iter().zip(rows) {
             if let Ok(event) = decoded {
                 let origin =
                     Origin { cluster: &stream.cluster, source: &stream.name, position: *start };
-                scan(event, &self.rules, &mut self.scratch, &origin, &mut findings);
+                scan(event, &job.rules, &mut self.scratch, &origin, &mut findings);
             }
         }
         findings

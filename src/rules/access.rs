@@ -3,14 +3,14 @@
 //! Names the decoder indexes cost a slice of the line; everything else costs a
 //! parsed tree of the part it lies in.
 
-use serde_json::Value;
-
 use super::derived::Derived;
+use super::memo::Numbers;
 use super::path::{Path, STEPS_MAX, Visit};
 use super::scratch::{Context, Root};
 use super::taxonomy::{
     ANY_CONTAINER, CONTAINERS, DERIVED, DERIVED_PREFIX, Ecs, LOOSE, POD_SPEC, POD_SPECS, ecs,
 };
+use super::tree::Tree;
 use super::value::View;
 use crate::event::Field;
 
@@ -24,7 +24,7 @@ pub(super) enum Access {
     /// Any of several paths.
     Paths(Box<[Rooted]>, Flat),
     /// Any of several paths in the object that the request writes.
-    Pod(Box<[Path]>, Flat),
+    Pod(Box<[Rooted]>, Flat),
     /// A loose or an Elastic name: a field of that very name, else what it stands for.
     Loose { key: Option<Box<str>>, literal: Box<Access>, target: Box<Access> },
     /// The annotation whose key is this once every dot of it is a `_`.
@@ -45,6 +45,10 @@ type Flat = Option<Box<str>>;
 pub(super) struct Rooted {
     root: Root,
     path: Path,
+    /// Those of the path's beginnings in its rule set; none before it is in one.
+    numbers: Box<[u32]>,
+    /// For a path from the top of the line: the field that its first key is, if any.
+    opens: Option<Field>,
 }
 
 /// Why a name is no way to a value.
@@ -109,6 +113,46 @@ impl Access {
         }
     }
 
+    /// The fields of an audit event it leads to, as dotted paths; of a computed field those
+    /// it is computed from. Below an array's member they begin at the member.
+    pub(super) fn places(&self) -> Vec<String> {
+        match self {
+            Access::Indexed(field, _) => vec![field.path().to_owned()],
+            Access::Derived(derived) => {
+                derived.sources().iter().map(|it| it.path().to_owned()).collect()
+            }
+            Access::Paths(paths, _) | Access::Pod(paths, _) => {
+                paths.iter().map(Rooted::place).collect()
+            }
+            Access::Annotation(key) => {
+                vec![Path::parse("annotations").join(&Path::of_key(key)).to_string()]
+            }
+            Access::Loose { target, .. } => target.places(),
+            Access::Member(path) => vec![path.to_string()],
+            Access::Itself => Vec::new(),
+        }
+    }
+
+    /// Numbers the paths, so that what lies at them is looked up once per event and set.
+    pub(super) fn number(&mut self, numbers: &mut Numbers) {
+        match self {
+            Access::Paths(paths, _) | Access::Pod(paths, _) => {
+                for path in paths {
+                    path.numbers = numbers.of(path.root, &path.path);
+                }
+            }
+            Access::Loose { literal, target, .. } => {
+                literal.number(numbers);
+                target.number(numbers);
+            }
+            Access::Indexed(..)
+            | Access::Derived(_)
+            | Access::Annotation(_)
+            | Access::Member(_)
+            | Access::Itself => {}
+        }
+    }
+
     /// Cheap ways come first when several tests must all pass.
     pub(super) fn cost(&self) -> u32 {
         match self {
@@ -133,7 +177,7 @@ impl Access {
             | Access::Pod(_, Some(flat))
                 if !context.audit && context.has_key(flat) =>
             {
-                let value = context.tree(Root::Line).and_then(|tree| tree.get(&**flat));
+                let value = context.tree(Root::Line).and_then(|tree| tree.get(flat));
                 value.is_some_and(|it| visit(View::Tree(it)))
             }
             Access::Indexed(field, _) => {
@@ -143,9 +187,10 @@ impl Access {
                 context.audit && derived.visit(context, &mut |text| visit(View::Text(text)))
             }
             Access::Paths(paths, _) => paths.iter().any(|path| path.visit(context, visit)),
-            Access::Pod(paths, _) => context
-                .written()
-                .is_some_and(|tree| paths.iter().any(|path| path.visit(tree, visit))),
+            Access::Pod(paths, _) => match context.patched() {
+                None => paths.iter().any(|path| path.visit(context, visit)),
+                Some(tree) => paths.iter().any(|it| it.path.visit(&tree, visit)),
+            },
             Access::Annotation(key) => {
                 annotation(context, key).is_some_and(|value| visit(View::Tree(value)))
             }
@@ -157,7 +202,7 @@ impl Access {
                     target.visit(scope, visit)
                 }
             }
-            Access::Member(path) => scope.member.is_some_and(|it| path.visit(it, visit)),
+            Access::Member(path) => scope.member.is_some_and(|it| path.visit(&it, visit)),
             Access::Itself => scope.member.is_some_and(|it| visit(View::Tree(it))),
         }
     }
@@ -167,36 +212,62 @@ impl Access {
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'s, 'e> {
     pub(super) context: &'s Context<'s, 'e>,
-    pub(super) member: Option<&'s Value>,
+    pub(super) member: Option<Tree<'s>>,
 }
 
 impl Rooted {
     fn of(path: &Path) -> Rooted {
         match path.first().and_then(Root::of) {
-            Some(root) => Rooted { root, path: path.rest() },
-            None => Rooted { root: Root::Line, path: path.clone() },
+            Some(root) => Rooted::new(root, path.rest()),
+            None => Rooted::new(Root::Line, path.clone()),
+        }
+    }
+
+    fn new(root: Root, path: Path) -> Rooted {
+        let opens = path.first().filter(|_| root == Root::Line).and_then(Field::at);
+        Rooted { root, path, numbers: Box::default(), opens }
+    }
+
+    /// Whether the line may hold the path's first key, found without parsing the values.
+    fn named(&self, context: &Context<'_, '_>) -> bool {
+        match (self.opens, self.path.first()) {
+            (Some(field), _) => context.event.json(field).is_some(),
+            (None, Some(key)) => context.has_key(key),
+            (None, None) => true,
+        }
+    }
+
+    /// The whole path, from the event's top.
+    fn place(&self) -> String {
+        match self.root.key() {
+            Some(key) if self.path.len() == 0 => key.to_owned(),
+            Some(key) => format!("{key}.{}", self.path),
+            None => self.path.to_string(),
         }
     }
 
     fn visit(&self, context: &Context<'_, '_>, visit: Visit<'_>) -> bool {
         // An audit event's keys are known, so a foreign field costs no parse of the line.
-        if self.root == Root::Line && self.path.first().is_some_and(|it| !could_hold(context, it)) {
+        if self.root == Root::Line && context.audit && !self.named(context) {
             return false;
         }
-        context.tree(self.root).is_some_and(|tree| self.path.visit(tree, visit))
+        let Some(tree) = context.tree(self.root) else {
+            return false;
+        };
+        match context.reach(&tree, &self.path, &self.numbers) {
+            None => self.path.visit(&tree, visit),
+            Some(mut places) => places.any(|at| {
+                context.place(at).and_then(|it| tree.at(it)).is_some_and(|it| visit(View::Tree(it)))
+            }),
+        }
     }
 }
 
-/// Whether a path that begins with `key` can lead anywhere in this line.
-fn could_hold(context: &Context<'_, '_>, key: &str) -> bool {
-    !context.audit || context.has_key(key)
-}
-
 /// The value of the annotation whose key is `key` once every dot of it is a `_`.
-fn annotation<'c>(context: &'c Context<'c, '_>, key: &str) -> Option<&'c Value> {
+fn annotation<'c>(context: &Context<'c, '_>, key: &str) -> Option<Tree<'c>> {
     let same = |it: &str| it.chars().map(|c| if c == '.' { '_' } else { c }).eq(key.chars());
-    let all = context.tree(Root::Annotations)?.as_object()?;
-    all.iter().find(|(it, _)| same(it)).map(|(_, value)| value)
+    let found = context.tree(Root::Annotations)?;
+    found.fields().filter(|(it, _)| same(it)).last().map(|(_, value)| value)
 }
 
 fn checked(name: &str) -> Result<Path, NameError> {
@@ -208,16 +279,17 @@ fn dotted(flat: String) -> Flat {
     flat.contains('.').then(|| flat.into())
 }
 
-/// The paths of a field of a pod's spec, below the request's object.
-fn pod_paths(below: &Path) -> Vec<Path> {
+/// The paths of a field of a pod's spec.
+fn pod_paths(below: &Path) -> Vec<Rooted> {
+    let rooted = |path: Path| Rooted::new(Root::RequestObject, path);
     let specs = POD_SPECS.iter().map(|it| Path::parse(it));
     if below.first() != Some(ANY_CONTAINER) {
-        return specs.map(|spec| spec.join(below)).collect();
+        return specs.map(|spec| rooted(spec.join(below))).collect();
     }
     let below = below.rest();
     let kinds = || CONTAINERS.iter().map(|it| Path::parse(it));
     specs
         .flat_map(|spec| kinds().map(move |kind| spec.join(&kind)))
-        .map(|containers| containers.join(&below))
+        .map(|containers| rooted(containers.join(&below)))
         .collect()
 }

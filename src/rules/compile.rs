@@ -3,6 +3,7 @@
 use super::access::{Access, NameError, Scope};
 use super::ir::{Expr, Item, Mode, Place, Quantifier, Test};
 use super::matcher::{Matcher, MatcherError};
+use super::memo::Numbers;
 use super::scratch::Root;
 use super::text;
 use super::value::{Leaf, View, any_leaf_within};
@@ -69,12 +70,17 @@ pub(super) enum Node {
 
 /// Compiles a rule's expression.
 pub(super) fn compile(expr: &Expr) -> Result<Node, CompileError> {
-    Compiler::default().node(expr, Names::Event)
+    compile_at(expr, Names::Event)
+}
+
+/// Compiles a part of a rule's expression that stands at that place.
+pub(super) fn compile_at(expr: &Expr, place: Names) -> Result<Node, CompileError> {
+    Compiler::default().node(expr, place)
 }
 
 /// Where names are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Names {
+pub(super) enum Names {
     Event,
     Member,
 }
@@ -97,11 +103,7 @@ impl Compiler {
                 Node::Keywords { tests: self.matchers(item, &item.tests)?, mode: item.mode }
             }
             Expr::Members { field, quantifier, body } => {
-                let access = match place {
-                    Names::Event => Access::of_array(field),
-                    Names::Member => Access::of_member(field),
-                };
-                let access = access.map_err(|why| blame(field, why))?;
+                let access = array(field, place)?;
                 let body = Box::new(self.node(body, Names::Member)?);
                 Node::Members { access, quantifier: *quantifier, body }
             }
@@ -162,12 +164,22 @@ impl Compiler {
     }
 }
 
-fn access(field: Option<&str>, place: Names) -> Result<Access, CompileError> {
+/// The way to a field, or to the array member itself.
+pub(super) fn access(field: Option<&str>, place: Names) -> Result<Access, CompileError> {
     match (field, place) {
         (None, _) => Ok(Access::Itself),
         (Some(name), Names::Event) => Access::of(name).map_err(|why| blame(name, why)),
         (Some(name), Names::Member) => Access::of_member(name).map_err(|why| blame(name, why)),
     }
+}
+
+/// The way to an array whose members are judged one by one.
+pub(super) fn array(field: &str, place: Names) -> Result<Access, CompileError> {
+    let access = match place {
+        Names::Event => Access::of_array(field),
+        Names::Member => Access::of_member(field),
+    };
+    access.map_err(|why| blame(field, why))
 }
 
 fn blame(near: &str, why: impl Into<CompileFault>) -> CompileError {
@@ -194,6 +206,28 @@ fn not(node: Node) -> Node {
 }
 
 impl Node {
+    /// See [`Access::number`].
+    pub(super) fn number(&mut self, numbers: &mut Numbers) {
+        match self {
+            Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
+                parts.iter_mut().for_each(|it| it.number(numbers));
+            }
+            Node::Not(part) => part.number(numbers),
+            Node::Values { access, .. } | Node::Null(access) | Node::Exists(access) => {
+                access.number(numbers);
+            }
+            Node::Same { access, other, .. } => {
+                access.number(numbers);
+                other.number(numbers);
+            }
+            Node::Members { access, body, .. } => {
+                access.number(numbers);
+                body.number(numbers);
+            }
+            Node::Keywords { .. } => {}
+        }
+    }
+
     fn cost(&self) -> u32 {
         match self {
             Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
@@ -266,9 +300,9 @@ fn keywords(tests: &[Matcher], mode: Mode, scope: Scope<'_, '_>) -> bool {
         return false;
     };
     match mode {
-        Mode::Any => any_leaf_within(whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
-        Mode::All => tests.iter().all(|test| any_leaf_within(whole, &mut |leaf| test.fits(leaf))),
-        Mode::None => !any_leaf_within(whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
+        Mode::Any => any_leaf_within(&whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
+        Mode::All => tests.iter().all(|test| any_leaf_within(&whole, &mut |leaf| test.fits(leaf))),
+        Mode::None => !any_leaf_within(&whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
     }
 }
 
@@ -283,12 +317,12 @@ fn members(access: &Access, quantifier: Quantifier, body: &Node, scope: Scope<'_
             return false;
         }
         // A lone value is a list of one, as it is everywhere in Sigma.
-        let members = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        members.iter().any(|member| {
+        let mut decides = |member| {
             empty = false;
             let holds = body.holds(Scope { member: Some(member), ..scope });
             holds == matches!(quantifier, Quantifier::Any | Quantifier::None)
-        })
+        };
+        if value.is_array() { value.members().any(decides) } else { decides(value) }
     });
     match quantifier {
         Quantifier::Any => decided,

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::scratch::Context;
+use super::spare;
 use crate::event::Field;
 
 /// One computed field.
@@ -25,6 +26,28 @@ pub(super) enum Derived {
 }
 
 impl Derived {
+    /// The fields it is computed from.
+    pub(super) fn sources(self) -> &'static [Field] {
+        match self {
+            Derived::UserNamespace | Derived::ServiceAccount | Derived::UserKind => {
+                &[Field::Username]
+            }
+            Derived::RbacRole | Derived::RbacRoleKind | Derived::RbacBinding => {
+                &[Field::DecisionReason]
+            }
+            Derived::SameNamespace => &[Field::Username, Field::Namespace],
+            Derived::TokenForSelf => &[
+                Field::Username,
+                Field::Resource,
+                Field::Subresource,
+                Field::Namespace,
+                Field::Name,
+            ],
+            Derived::SourceIp => &[Field::SourceIps],
+            Derived::Outcome => &[Field::Decision],
+        }
+    }
+
     /// Shows the field's text to `visit`, unless it is missing.
     pub(super) fn visit(
         self,
@@ -116,7 +139,7 @@ fn outcome(context: &Context<'_, '_>) -> Option<&'static str> {
 ///
 /// The names are in Go's quotes, so a name that contains a quote cannot end early
 /// and pretend to be the rest of the sentence.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Reason {
     /// As printed: a `RoleBinding`'s name is followed by a slash and its namespace.
     pub(super) binding: String,
@@ -125,35 +148,37 @@ pub(super) struct Reason {
 }
 
 impl Reason {
-    /// Reads the whole sentence, or nothing.
-    pub(super) fn parse(text: &str) -> Option<Reason> {
+    /// Reads the whole sentence over what is here; `None` and anything: it is not that sentence.
+    pub(super) fn read(&mut self, text: &str) -> Option<()> {
         let rest = text.strip_prefix("RBAC: allowed by ")?;
         let rest = rest
             .strip_prefix("ClusterRoleBinding ")
             .or_else(|| rest.strip_prefix("RoleBinding "))?;
-        let (binding, rest) = quoted(rest)?;
+        let rest = quoted(rest, &mut self.binding)?;
         let (role_kind, rest) = rest.strip_prefix(" of ")?.split_once(' ')?;
         if !matches!(role_kind, "ClusterRole" | "Role") {
             return None;
         }
-        let (role, rest) = quoted(rest)?;
+        self.role_kind.clear();
+        self.role_kind.push_str(role_kind);
+        let rest = quoted(rest, &mut self.role)?;
         let (subject_kind, rest) = rest.strip_prefix(" to ")?.split_once(' ')?;
-        let (_, rest) = quoted(rest)?;
-        let whole = rest.is_empty() && matches!(subject_kind, "User" | "Group" | "ServiceAccount");
-        whole.then(|| Reason { binding, role_kind: role_kind.to_owned(), role })
+        let rest = spare::buffer(|it| quoted(rest, it).map(str::is_empty))?;
+        let whole = rest && matches!(subject_kind, "User" | "Group" | "ServiceAccount");
+        whole.then_some(())
     }
 }
 
-/// The string in Go's double quotes at the start of `text`, and what follows it.
+/// The string in Go's double quotes at the start of `text`; gives what follows it.
 /// Go's escapes that no name needs (`\x07`, `\u00e9`) are kept as they are written.
-fn quoted(text: &str) -> Option<(String, &str)> {
+fn quoted<'t>(text: &'t str, content: &mut String) -> Option<&'t str> {
+    content.clear();
     let mut rest = text.strip_prefix('"')?;
-    let mut content = String::new();
     loop {
-        let (plain, special) = rest.split_at(rest.find(['"', '\\'])?);
+        let (plain, special) = rest.split_at(memchr::memchr2(b'"', b'\\', rest.as_bytes())?);
         content.push_str(plain);
         if let Some(after) = special.strip_prefix('"') {
-            return Some((content, after));
+            return Some(after);
         }
         let mut escaped = special.strip_prefix('\\')?.chars();
         match escaped.next()? {
@@ -181,20 +206,25 @@ mod tests {
         assert_eq!(service_account("system:serviceaccount:ns:a:b"), None);
     }
 
+    fn parse(text: &str) -> Option<Reason> {
+        let mut reason = Reason::default();
+        reason.read(text).map(|()| reason)
+    }
+
     #[test]
     fn the_reason_is_read_by_position() {
         let text = r#"RBAC: allowed by ClusterRoleBinding "x" of ClusterRole "cluster-admin" to ServiceAccount "a/b""#;
-        let reason = Reason::parse(text).unwrap();
+        let reason = parse(text).unwrap();
         assert_eq!((&*reason.binding, &*reason.role_kind), ("x", "ClusterRole"));
         assert_eq!(reason.role, "cluster-admin");
-        assert_eq!(Reason::parse(""), None);
-        assert_eq!(Reason::parse(&format!("{text} and more")), None);
+        assert_eq!(parse(""), None);
+        assert_eq!(parse(&format!("{text} and more")), None);
     }
 
     #[test]
     fn a_binding_cannot_pretend_to_be_of_another_role() {
         let text = r#"RBAC: allowed by ClusterRoleBinding "x\" of ClusterRole \"cluster-admin" of ClusterRole "view" to User "eve""#;
-        let reason = Reason::parse(text).unwrap();
+        let reason = parse(text).unwrap();
         assert_eq!(reason.role, "view");
         assert_eq!(reason.binding, r#"x" of ClusterRole "cluster-admin"#);
     }

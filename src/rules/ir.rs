@@ -29,6 +29,8 @@ pub(super) struct About {
     pub(super) runbook: Option<String>,
     pub(super) file: PathBuf,
     pub(super) line: u32,
+    /// What its hash is of: the document it stands in, with those that reach into it.
+    pub(super) source: String,
 }
 
 /// A rule's logic. An empty `All` is true, an empty `Any` is false.

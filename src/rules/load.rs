@@ -8,6 +8,7 @@ use std::{fmt, fs, io};
 use super::advice::Advice;
 use super::compile::{CompileFault, compile};
 use super::embedded::SHIPPED;
+use super::identity;
 use super::ir::{About, Draft};
 use super::set::RuleSet;
 use super::sigma::{self, Placeholders, SigmaFault};
@@ -151,14 +152,12 @@ pub(super) enum Fault {
 /// Loads every rule under `paths`, after the shipped ones where they are asked for: files as they are, folders for their `.yml` and
 /// `.yaml` files, at any depth, in the order of their names.
 pub fn load(paths: &[PathBuf], options: &LoadOptions) -> Result<Loaded, LoadError> {
-    let mut loader = Loader::new(&options.placeholders);
+    let mut loader = Loader::new(options);
     if options.shipped {
         SHIPPED.iter().for_each(|(name, text)| loader.add(Path::new(name), text));
     }
-    for path in paths {
-        for file in files(path)? {
-            loader.read(&file)?;
-        }
+    for file in files(paths)? {
+        loader.read(&file)?;
     }
     loader.finish(options.lenient)
 }
@@ -168,15 +167,27 @@ pub fn load_text<'t>(
     texts: impl IntoIterator<Item = (&'t str, &'t str)>,
     options: &LoadOptions,
 ) -> Result<Loaded, LoadError> {
-    let mut loader = Loader::new(&options.placeholders);
+    let mut loader = Loader::new(options);
     for (name, text) in texts {
         loader.add(Path::new(name), text);
     }
     loader.finish(options.lenient)
 }
 
+/// The rule files that [`load`] reads, in its order.
+///
+/// # Errors
+/// When a path cannot be read, or holds too many.
+pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, LoadError> {
+    let mut found = Vec::new();
+    for path in paths {
+        found.extend(files_at(path)?);
+    }
+    Ok(found)
+}
+
 /// The rule files at a path, sorted. A file named outright is taken whatever its name.
-fn files(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
+fn files_at(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let wrong = |path: &Path| {
         let path = path.to_path_buf();
         move |source| LoadError::Read { path, source }
@@ -222,11 +233,11 @@ struct Loader<'l> {
 }
 
 impl<'l> Loader<'l> {
-    fn new(placeholders: &'l Placeholders) -> Loader<'l> {
+    fn new(options: &'l LoadOptions) -> Loader<'l> {
         Loader {
-            placeholders,
+            placeholders: &options.placeholders,
             drafts: Vec::new(),
-            texts: Vec::new(),
+            texts: identity::options_text(options).into_iter().collect(),
             errors: Vec::new(),
             warnings: Vec::new(),
         }
@@ -264,7 +275,7 @@ impl<'l> Loader<'l> {
 
     fn finish(mut self, lenient: bool) -> Result<Loaded, LoadError> {
         let mut rules: Vec<Rule> = Vec::new();
-        let mut nodes = Vec::new();
+        let (mut exprs, mut nodes) = (Vec::new(), Vec::new());
         let mut known: BTreeMap<String, RuleIndex> = BTreeMap::new();
         for Draft { about, expr } in std::mem::take(&mut self.drafts) {
             let id = about.id.clone().unwrap_or_else(|| titled(&about.title, &known));
@@ -281,6 +292,7 @@ impl<'l> Loader<'l> {
                 (None, Ok(node)) => {
                     known.insert(id.clone(), RuleIndex::new(rules.len()));
                     rules.push(rule(about, id));
+                    exprs.push(expr);
                     nodes.push(node);
                     continue;
                 }
@@ -293,7 +305,7 @@ impl<'l> Loader<'l> {
                 .sort_by(|left, right| (&left.file, left.line).cmp(&(&right.file, right.line)));
             return Err(LoadError::Broken(self.errors));
         }
-        let rules = RuleSet::new(rules, nodes, self.texts);
+        let rules = RuleSet::new(rules, exprs, nodes, self.texts);
         Ok(Loaded { rules, errors: self.errors, warnings: self.warnings })
     }
 
@@ -330,6 +342,7 @@ fn rule(about: About, id: String) -> Rule {
         runbook: about.runbook,
         file: about.file,
         line: about.line,
+        hash: identity::rule(&about.source),
     }
 }
 

@@ -4,8 +4,9 @@
 //!
 //! `load` reads files, `sigma` is the Sigma front end, `compile` and `matcher`
 //! make the form executable, `prefilter` finds the candidates, `access` knows
-//! where a field's value lies. Which names rules may use is in `taxonomy`, and what to
-//! say about those they use in vain in `advice`.
+//! where a field's value lies. `outline`, `explain`, `needs` and `coverage` tell people
+//! what rules ask, why one matched, what it needs, what they cover. Which names rules may
+//! use is in `taxonomy`, and what to say about those they use in vain in `advice`.
 //!
 //! **Invariant:** a rule that could not be understood is an error, never a rule
 //! that is silently absent or silently weaker.
@@ -14,12 +15,19 @@
 mod access;
 mod advice;
 mod compile;
+pub mod coverage;
 mod derived;
 mod embedded;
+mod explain;
+mod identity;
 mod ir;
 mod level;
 mod load;
+mod lookup;
 mod matcher;
+mod memo;
+mod needs;
+mod outline;
 mod patch;
 mod path;
 mod prefilter;
@@ -27,6 +35,7 @@ mod raw;
 mod scratch;
 mod set;
 mod sigma;
+mod spare;
 mod taxonomy;
 mod text;
 mod tree;
@@ -38,8 +47,13 @@ mod tests;
 use std::path::PathBuf;
 
 pub use embedded::shipped;
+pub use explain::{Explanation, Judged, explain};
+pub use identity::load_kept;
 pub use level::{Level, LevelError};
-pub use load::{LoadError, LoadOptions, Loaded, RuleError, load, load_text};
+pub use load::{LoadError, LoadOptions, Loaded, RuleError, files, load, load_text};
+pub use lookup::LookupError;
+pub use needs::{AuditLevel, Needs, Stage, needs};
+pub use outline::{Condition, Kind, Outline, outline};
 pub use scratch::Scratch;
 pub use set::{RuleIndex, RuleSet};
 pub use taxonomy::taxonomy;
@@ -72,4 +86,7 @@ pub struct Rule {
     pub file: PathBuf,
     /// The line of that file its document starts on, from 1.
     pub line: u32,
+    /// SHA-256, in hex, of the text it stands in; of a Falco rule also of its condition with
+    /// macros and lists put in.
+    pub hash: String,
 }

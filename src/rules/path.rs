@@ -7,18 +7,29 @@
 //! the key `example.com/x`. The structure comes first, so that a request cannot
 //! hide a field behind a made-up key with dots in it.
 
-use serde_json::Value;
+use std::fmt::{self, Write};
 
+use super::tree::{Kind, Tree};
 use super::value::View;
 
 /// A path longer than this is no path but a mistake.
 pub(super) const STEPS_MAX: usize = 32;
 
 /// One key, and perhaps the place of one member under it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Step {
     key: String,
     index: Option<i64>,
+}
+
+impl Step {
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn index(&self) -> Option<i64> {
+        self.index
+    }
 }
 
 /// The steps of a path, outermost first.
@@ -59,6 +70,15 @@ impl Path {
         Path { steps }
     }
 
+    /// The path of one key, whatever is in it.
+    pub(super) fn of_key(key: &str) -> Path {
+        Path { steps: vec![Step { key: key.to_owned(), index: None }] }
+    }
+
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
     /// How many keys deep it goes.
     pub(super) fn len(&self) -> usize {
         self.steps.len()
@@ -93,8 +113,29 @@ impl Path {
     }
 
     /// Shows every value at the path to `visit` until it returns `true`, and returns that.
-    pub(super) fn visit(&self, value: &Value, visit: Visit<'_>) -> bool {
+    pub(super) fn visit(&self, value: &Tree<'_>, visit: Visit<'_>) -> bool {
         descend(value, &self.steps, visit) == Some(true)
+    }
+}
+
+/// As a rule would write it: [`Path::parse`] reads it back.
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, step) in self.steps.iter().enumerate() {
+            if at > 0 {
+                f.write_char('.')?;
+            }
+            for c in step.key.chars() {
+                if matches!(c, '.' | '[' | ']' | '\\') {
+                    f.write_char('\\')?;
+                }
+                f.write_char(c)?;
+            }
+            if let Some(index) = step.index {
+                write!(f, "[{index}]")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -106,34 +147,31 @@ fn bracketed(text: &str) -> Option<(i64, &str)> {
 }
 
 /// `None`: nothing was there. Otherwise what `visit` said last.
-fn descend(value: &Value, steps: &[Step], visit: Visit<'_>) -> Option<bool> {
+fn descend(value: &Tree<'_>, steps: &[Step], visit: Visit<'_>) -> Option<bool> {
     let Some((step, below)) = steps.split_first() else {
-        return Some(visit(View::Tree(value)));
+        return Some(visit(View::Tree(*value)));
     };
-    match value {
-        Value::Array(members) => {
+    match value.kind() {
+        Kind::Array => {
             let mut seen = None;
-            for member in members {
-                match descend(member, steps, visit) {
+            for member in value.members() {
+                match descend(&member, steps, visit) {
                     Some(true) => return Some(true),
                     found => seen = seen.or(found),
                 }
             }
             seen
         }
-        Value::Object(map) => {
-            let found = map.get(&step.key).and_then(|it| under(it, step, below, visit));
-            if found.is_some() || below.is_empty() {
+        Kind::Object => {
+            let found = value.get(&step.key).and_then(|it| under(&it, step, below, visit));
+            if found.is_some() || below.is_empty() || !value.odd_keys() {
                 return found;
             }
             // No such structure: perhaps the key itself holds dots.
-            let mut key = step.key.clone();
             for taken in 1..steps.len() {
-                let next = steps.get(taken)?;
-                key.push('.');
-                key.push_str(&next.key);
-                let rest = steps.get(taken + 1..).unwrap_or_default();
-                let found = map.get(&key).and_then(|it| under(it, next, rest, visit));
+                let (joined, rest) = steps.split_at_checked(taken + 1)?;
+                let last = joined.last()?;
+                let found = value.get_joined(joined).and_then(|it| under(&it, last, rest, visit));
                 if found.is_some() {
                     return found;
                 }
@@ -144,18 +182,18 @@ fn descend(value: &Value, steps: &[Step], visit: Visit<'_>) -> Option<bool> {
     }
 }
 
-fn under(value: &Value, step: &Step, below: &[Step], visit: Visit<'_>) -> Option<bool> {
+fn under(value: &Tree<'_>, step: &Step, below: &[Step], visit: Visit<'_>) -> Option<bool> {
     match step.index {
         None => descend(value, below, visit),
-        Some(index) => descend(member(value, index)?, below, visit),
+        Some(index) => descend(&member(value, index)?, below, visit),
     }
 }
 
 /// The member at `index`, counted from the end when negative.
-fn member(value: &Value, index: i64) -> Option<&Value> {
-    let members = value.as_array()?;
+pub(super) fn member<'t>(value: &Tree<'t>, index: i64) -> Option<Tree<'t>> {
     let place = usize::try_from(index.unsigned_abs()).ok()?;
-    if index < 0 { members.get(members.len().checked_sub(place)?) } else { members.get(place) }
+    let place = if index < 0 { value.members().count().checked_sub(place)? } else { place };
+    value.members().nth(place)
 }
 
 #[cfg(test)]
@@ -163,11 +201,12 @@ mod tests {
     use super::*;
 
     fn found(path: &str, json: &str) -> Vec<String> {
-        let value: Value = serde_json::from_str(json).unwrap();
+        let mut parts = crate::rules::tree::Parts::default();
+        parts.read(json);
         let mut found = Vec::new();
-        Path::parse(path).visit(&value, &mut |view| {
+        Path::parse(path).visit(&parts.tree(json).unwrap(), &mut |view| {
             if let View::Tree(value) = view {
-                found.push(value.to_string());
+                found.push(value.json().to_owned());
             }
             false
         });
@@ -195,5 +234,13 @@ mod tests {
     #[test]
     fn a_made_up_key_cannot_hide_the_structure() {
         assert_eq!(found("spec.x", r#"{"spec.x":"decoy","spec":{"x":"real"}}"#), ["\"real\""]);
+    }
+
+    #[test]
+    fn a_path_is_written_as_it_is_read() {
+        for text in ["a.b", "annotations.a\\.k8s\\.io/x", "a[0].b", "a[-1]", "a\\[0\\]", "a\\\\b"] {
+            assert_eq!(Path::parse(text).to_string(), text);
+            assert_eq!(Path::parse(&Path::parse(text).to_string()), Path::parse(text));
+        }
     }
 }

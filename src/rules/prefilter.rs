@@ -15,6 +15,7 @@ use super::ir::Mode;
 use super::matcher::Matcher;
 use super::raw;
 use super::scratch::Context;
+use super::taxonomy::DERIVED;
 use crate::event::Field;
 
 /// What an index is over.
@@ -43,6 +44,16 @@ const INDEXED: [Key; 14] = [
 ];
 
 impl Key {
+    /// The field's name in rules.
+    fn name(self) -> &'static str {
+        match self {
+            Key::Field(field) => field.path(),
+            Key::Derived(derived) => {
+                DERIVED.iter().find(|(_, it, _)| *it == derived).map_or("", |(name, _, _)| name)
+            }
+        }
+    }
+
     /// Whether this is what `access` leads to.
     fn is(self, access: &Access) -> bool {
         match (self, access) {
@@ -196,6 +207,15 @@ impl Index {
         }
         true
     }
+}
+
+/// What the index requires of an event for the rule to be judged at all: per field the
+/// values, in lower case, of which the event must have one. `None` among them: the field is
+/// missing.
+pub(super) fn demands(node: &Node) -> Vec<(&'static str, Vec<Option<String>>)> {
+    let value = |it: String| Some(it).filter(|it| it != ABSENT);
+    let of = |key: Key| Some((key.name(), demand(node, key)?.into_iter().map(value).collect()));
+    INDEXED.into_iter().filter_map(of).collect()
 }
 
 /// The values of the key, in lower case, of which the event must have one if the

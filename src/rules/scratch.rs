@@ -1,16 +1,18 @@
 //! What is worked out about one event while rules judge it, at most once each.
 
-use std::cell::{Cell, OnceCell};
-
-use serde_json::Value;
+use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::ops::Range;
 
 use super::derived::Reason;
-use super::{patch, raw, tree};
-use crate::event::{Event, Field, unquote};
+use super::memo::Memo;
+use super::path::Path;
+use super::tree::{Parts, Tree};
+use super::{patch, raw, spare};
+use crate::event::{Event, Field, unquote_into};
 
 /// A top-level value that is parsed on its own, so that a rule on a request's
 /// body does not pay for the response's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
 pub(super) enum Root {
     User,
@@ -51,6 +53,11 @@ impl Root {
         ALL.into_iter().find(|root| root.field().is_some_and(|it| it.path() == key))
     }
 
+    /// The top-level key that opens it; the line has none.
+    pub(super) fn key(self) -> Option<&'static str> {
+        self.field().map(Field::path)
+    }
+
     fn field(self) -> Option<Field> {
         ROOTS.get(self as usize).copied()
     }
@@ -60,30 +67,46 @@ impl Root {
 /// any number of rule sets, one after the other.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    trees: [OnceCell<Option<Value>>; Root::Line as usize + 1],
-    written: OnceCell<Option<Value>>,
-    top: OnceCell<Vec<String>>,
-    reason: OnceCell<Option<Reason>>,
+    trees: [OnceCell<Parts>; Root::Line as usize + 1],
+    /// What the JSON patch in the request's body writes, as text and as parts.
+    patched: OnceCell<(String, Parts)>,
+    /// Lists of earlier events, to be filled again.
+    spare: RefCell<Vec<Parts>>,
+    memo: RefCell<Memo>,
+    /// Where the keys of the line stand, once they were asked for.
+    keys: RefCell<Vec<Range<usize>>>,
+    listed: Cell<bool>,
+    reason: RefCell<Reason>,
+    /// Whether there is a reason; `None`: it was not asked for.
+    reasoned: Cell<Option<bool>>,
+    /// Bodies that were parsed: whether there is anything to forget.
+    parsed: Cell<u64>,
     unread: Cell<u64>,
     pub(super) candidates: Vec<u64>,
     pub(super) allowed: Vec<u64>,
 }
 
 impl Scratch {
-    /// Bodies that a rule asked for and that are nested deeper than 128 levels, since
-    /// the scratch was made. What lies below counts as `null`.
+    /// Bodies that a rule asked for and that are nested deeper than 128 levels, or are a
+    /// JSON patch that goes over a limit, since the scratch was made. What lies below
+    /// counts as `null`.
     pub fn bodies_unread(&self) -> u64 {
         self.unread.get()
     }
 
     /// Forgets the last event.
     pub(super) fn clear(&mut self) {
-        for tree in &mut self.trees {
-            tree.take();
+        self.reasoned.set(None);
+        self.listed.set(false);
+        if self.parsed.replace(0) == 0 {
+            return;
         }
-        self.written.take();
-        self.top.take();
-        self.reason.take();
+        self.memo.get_mut().clear();
+        for tree in &mut self.trees {
+            let parts = tree.take().filter(Parts::worth_keeping);
+            self.spare.get_mut().extend(parts);
+        }
+        self.patched.take();
     }
 }
 
@@ -102,52 +125,93 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
     }
 
     /// The parsed value at a root. `None`: absent.
-    pub(super) fn tree(&self, root: Root) -> Option<&'c Value> {
+    pub(super) fn tree(&self, root: Root) -> Option<Tree<'c>> {
         let scratch = self.scratch;
-        let tree = scratch.trees.get(root as usize)?.get_or_init(|| {
-            let json = match root.field() {
-                Some(field) => self.event.json(field)?,
-                None => self.line(),
-            };
-            let (tree, whole) = tree::parse(json);
-            if !whole {
+        let json = match root.field() {
+            Some(field) => self.event.json(field)?,
+            None => self.line(),
+        };
+        let parts = scratch.trees.get(root as usize)?.get_or_init(|| {
+            let mut parts = scratch.spare.borrow_mut().pop().unwrap_or_default();
+            parts.read(json);
+            if !parts.whole() {
                 scratch.unread.set(scratch.unread.get() + 1);
             }
-            Some(tree)
+            scratch.parsed.set(scratch.parsed.get() + 1);
+            parts
         });
-        tree.as_ref()
+        parts.tree(json)
     }
 
-    /// The object that the request writes: its body, or what its JSON patch comes to.
-    pub(super) fn written(&self) -> Option<&'c Value> {
-        match self.tree(Root::RequestObject)? {
-            Value::Array(operations) => {
-                self.scratch.written.get_or_init(|| patch::written(operations)).as_ref()
+    /// See [`Memo::reach`].
+    pub(super) fn reach(
+        &self,
+        tree: &Tree<'_>,
+        path: &Path,
+        numbers: &[u32],
+    ) -> Option<Range<u32>> {
+        self.scratch.memo.borrow_mut().reach(tree, path, numbers)
+    }
+
+    /// See [`Memo::place`].
+    pub(super) fn place(&self, index: u32) -> Option<u32> {
+        self.scratch.memo.borrow().place(index)
+    }
+
+    /// The object that the request's JSON patch writes. `None`: its body is no JSON patch.
+    pub(super) fn patched(&self) -> Option<Tree<'c>> {
+        let operations = self.tree(Root::RequestObject).filter(Tree::is_array)?;
+        let (text, parts) = self.scratch.patched.get_or_init(|| {
+            let (text, whole) = patch::written(&operations);
+            if !whole {
+                self.scratch.unread.set(self.scratch.unread.get() + 1);
             }
-            body => Some(body),
-        }
+            let mut parts = Parts::default();
+            parts.read(&text);
+            (text, parts)
+        });
+        parts.tree(text)
     }
 
     /// The line from its first brace on: some writers put a byte order mark before it.
     fn line(&self) -> &'c str {
         let line = self.event.line();
-        line.find('{').and_then(|at| line.get(at..)).unwrap_or_default()
+        memchr::memchr(b'{', line.as_bytes()).and_then(|at| line.get(at..)).unwrap_or_default()
     }
 
     /// Whether the object has this key, found without parsing the values.
     pub(super) fn has_key(&self, key: &str) -> bool {
-        let keys = self.scratch.top.get_or_init(|| {
-            raw::keys(self.line()).filter_map(unquote).map(|it| it.into_owned()).collect()
-        });
-        keys.iter().any(|it| it == key)
+        if !self.event.extra_keys() {
+            return Field::at(key).is_some_and(|it| self.event.json(it).is_some());
+        }
+        let line = self.line();
+        let mut keys = self.scratch.keys.borrow_mut();
+        if !self.scratch.listed.replace(true) {
+            keys.clear();
+            keys.extend(raw::keys(line));
+        }
+        keys.iter().filter_map(|at| line.get(at.clone())).any(|written| {
+            written.strip_prefix('"').and_then(|it| it.strip_suffix('"')) == Some(key)
+                || (written.contains('\\')
+                    && spare::buffer(|text| unquote_into(written, text) && text == key))
+        })
     }
 
     /// What the authorizer's reason says, when it is RBAC's.
-    pub(super) fn reason(&self) -> Option<&'c Reason> {
-        let reason = self.scratch.reason.get_or_init(|| {
-            self.event.text(Field::DecisionReason).and_then(|text| Reason::parse(&text))
-        });
-        reason.as_ref()
+    pub(super) fn reason(&self) -> Option<Ref<'c, Reason>> {
+        let scratch = self.scratch;
+        if scratch.reasoned.get().is_none() {
+            let json = self.event.json(Field::DecisionReason);
+            let read = json.and_then(|json| {
+                spare::buffer(|text| {
+                    unquote_into(json, text)
+                        .then(|| scratch.reason.borrow_mut().read(text))
+                        .flatten()
+                })
+            });
+            scratch.reasoned.set(Some(read.is_some()));
+        }
+        (scratch.reasoned.get() == Some(true)).then(|| scratch.reason.borrow())
     }
 }
 
@@ -169,7 +233,7 @@ mod tests {
         let event = Event::of(&line);
         let scratch = Scratch::default();
         let context = Context::new(&event, &scratch);
-        assert_eq!(context.tree(Root::Line).unwrap()["b"], 2);
+        assert_eq!(context.tree(Root::Line).unwrap().get("b").unwrap().json(), "2");
         assert!(context.tree(Root::Line).is_some() && context.has_key("a"));
         assert_eq!(scratch.bodies_unread(), 1);
     }

@@ -1,14 +1,14 @@
 //! A rule set: compiled rules, the index over them, and the texts they came from.
 
-use sha2::{Digest, Sha256};
-
 use super::Rule;
 use super::access::Scope;
 use super::compile::Node;
+use super::identity;
+use super::ir::Expr;
+use super::memo::Numbers;
 use super::prefilter::{Prefilter, positions};
 use super::scratch::{Context, Scratch};
 use crate::event::Event;
-use crate::hex::hex;
 
 /// The place of a rule in its set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,8 @@ impl RuleIndex {
 #[derive(Debug)]
 pub struct RuleSet {
     rules: Vec<Rule>,
+    /// What each rule says: kept to be shown and explained, never read while events are judged.
+    exprs: Vec<Expr>,
     nodes: Vec<Node>,
     prefilter: Prefilter,
     texts: Vec<(String, String)>,
@@ -35,13 +37,21 @@ pub struct RuleSet {
 }
 
 impl RuleSet {
-    /// `nodes` are the logic of `rules`, one for one; `texts` are paths and contents
-    /// of the files they came from.
-    pub(super) fn new(rules: Vec<Rule>, nodes: Vec<Node>, texts: Vec<(String, String)>) -> RuleSet {
+    /// `exprs` are the logic of `rules`, one for one, and `nodes` what they compile to;
+    /// `texts` are paths and contents of the files they came from.
+    pub(super) fn new(
+        rules: Vec<Rule>,
+        exprs: Vec<Expr>,
+        mut nodes: Vec<Node>,
+        texts: Vec<(String, String)>,
+    ) -> RuleSet {
         assert_eq!(rules.len(), nodes.len());
+        assert_eq!(rules.len(), exprs.len());
+        let mut numbers = Numbers::default();
+        nodes.iter_mut().for_each(|it| it.number(&mut numbers));
         let prefilter = Prefilter::new(&nodes);
-        let hash = hash(&texts);
-        RuleSet { rules, nodes, prefilter, texts, hash }
+        let hash = identity::set(&texts);
+        RuleSet { rules, exprs, nodes, prefilter, texts, hash }
     }
 
     /// The rules, in the order of their files.
@@ -59,6 +69,18 @@ impl RuleSet {
         &self.rules[index.0]
     }
 
+    /// What the rule says, before it was compiled.
+    #[expect(clippy::indexing_slicing, reason = "the index came from this set")]
+    pub(super) fn expr(&self, index: RuleIndex) -> &Expr {
+        &self.exprs[index.0]
+    }
+
+    /// What the rule was compiled to.
+    #[expect(clippy::indexing_slicing, reason = "the index came from this set")]
+    pub(super) fn node(&self, index: RuleIndex) -> &Node {
+        &self.nodes[index.0]
+    }
+
     /// How many rules there are.
     pub fn len(&self) -> usize {
         self.rules.len()
@@ -69,15 +91,23 @@ impl RuleSet {
         self.rules.is_empty()
     }
 
-    /// SHA-256, in hex, over the sorted texts of the rule files: equal for equal
-    /// rules, wherever they lie.
+    /// SHA-256, in hex, over the texts of the rule files and the options they were loaded with:
+    /// equal for equal rules, wherever they lie.
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// Path and content of every rule file.
+    /// Path and content of every rule file, and of the options where they say anything: all that
+    /// [`load_kept`](super::load_kept) needs to make the set again.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.texts.iter().map(|(path, text)| (path.as_str(), text.as_str()))
+    }
+
+    /// Whether the index lets the event reach the rule: what it passes over is not judged.
+    pub(super) fn reaches(&self, index: RuleIndex, context: &Context<'_, '_>) -> bool {
+        let (mut candidates, mut allowed) = (Vec::new(), Vec::new());
+        self.prefilter.candidates(context, &mut candidates, &mut allowed);
+        positions(&candidates).any(|it| it == index.0)
     }
 
     /// Replaces what is in `found` by the rules that match the event, in their order.
@@ -94,15 +124,20 @@ impl RuleSet {
         scratch.candidates = candidates;
         scratch.allowed = allowed;
     }
-}
 
-fn hash(texts: &[(String, String)]) -> String {
-    let mut sorted: Vec<&str> = texts.iter().map(|(_, text)| text.as_str()).collect();
-    sorted.sort_unstable();
-    let mut hasher = Sha256::new();
-    for text in sorted {
-        hasher.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
-        hasher.update(text);
+    /// As [`RuleSet::matches`], but tries every rule. It is slow, and what the index
+    /// is held against.
+    pub fn matches_unindexed(
+        &self,
+        event: &Event<'_>,
+        scratch: &mut Scratch,
+        found: &mut Vec<RuleIndex>,
+    ) {
+        found.clear();
+        scratch.clear();
+        let context = Context::new(event, scratch);
+        let scope = Scope { context: &context, member: None };
+        let holds = |(_, node): &(usize, &Node)| node.holds(scope);
+        found.extend(self.nodes.iter().enumerate().filter(holds).map(|(at, _)| RuleIndex(at)));
     }
-    hex(&hasher.finalize())
 }

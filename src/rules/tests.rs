@@ -11,7 +11,7 @@ use crate::event::{Event, Field, Span};
 type Raw<'a> = BTreeMap<String, &'a RawValue>;
 
 /// As the decoder would make it, by way of `serde_json`.
-fn event(line: &str) -> Event<'_> {
+pub(super) fn event(line: &str) -> Event<'_> {
     let mut event = Event::of(line);
     for field in Field::all() {
         if let Some(json) = at(line, field.path()) {

@@ -1,10 +1,12 @@
 //! One value of an event, wherever it was found: in the line's text, in a parsed
 //! body, or computed. An array stands for each of its members.
 
-use serde_json::Value;
+use serde_json::Number;
 
 use super::raw;
-use crate::event::unquote;
+use super::spare;
+use super::tree::{Kind, Tree};
+use crate::event::unquote_into;
 
 /// Deeper arrays are not looked into: the line is not ours, and recursion costs stack.
 const DEPTH_MAX: usize = 64;
@@ -15,7 +17,7 @@ pub(super) enum View<'v> {
     /// JSON text out of the line.
     Raw(&'v str),
     /// A value of a parsed body.
-    Tree(&'v Value),
+    Tree(Tree<'v>),
     /// A computed string.
     Text(&'v str),
 }
@@ -77,7 +79,7 @@ impl View<'_> {
 
 fn raw_leaf(json: &str, depth: usize, judge: Judge<'_>) -> bool {
     match json.as_bytes().first() {
-        Some(b'"') => unquote(json).is_some_and(|text| judge(&Leaf::Text(&text))),
+        Some(b'"') => text_leaf(json, judge),
         Some(b'[') if depth == 0 => false,
         Some(b'[') => raw::members(json).any(|member| raw_leaf(member, depth - 1, judge)),
         Some(b'{') => judge(&Leaf::Object),
@@ -88,25 +90,52 @@ fn raw_leaf(json: &str, depth: usize, judge: Judge<'_>) -> bool {
     }
 }
 
-fn tree_leaf(value: &Value, judge: Judge<'_>) -> bool {
-    match value {
-        Value::String(text) => judge(&Leaf::Text(text)),
-        Value::Array(members) => members.iter().any(|member| tree_leaf(member, judge)),
-        Value::Object(_) => judge(&Leaf::Object),
-        Value::Bool(yes) => judge(&Leaf::Bool(*yes)),
-        Value::Null => judge(&Leaf::Null),
-        Value::Number(number) => {
-            let text = number.to_string();
-            judge(&Leaf::Number(number.as_f64().unwrap_or(f64::NAN), &text))
+fn tree_leaf(value: &Tree<'_>, judge: Judge<'_>) -> bool {
+    match value.kind() {
+        Kind::Text => match value.plain() {
+            Some(text) => judge(&Leaf::Text(text)),
+            None => text_leaf(value.json(), judge),
+        },
+        Kind::Array => value.members().any(|member| tree_leaf(&member, judge)),
+        Kind::Object => judge(&Leaf::Object),
+        Kind::True => judge(&Leaf::Bool(true)),
+        Kind::False => judge(&Leaf::Bool(false)),
+        Kind::Number => number_leaf(value.json(), judge),
+        Kind::Null | Kind::Key => judge(&Leaf::Null),
+    }
+}
+
+fn text_leaf(json: &str, judge: Judge<'_>) -> bool {
+    let Some(inner) = json.strip_prefix('"').and_then(|it| it.strip_suffix('"')) else {
+        return false;
+    };
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return judge(&Leaf::Text(inner));
+    }
+    spare::buffer(|text| unquote_into(json, text) && judge(&Leaf::Text(text)))
+}
+
+/// The text of a number in a body is how `serde_json` writes it: `1e2` is `100.0`. Nearly all
+/// numbers are integers, which are written in one way only. Beyond `f64` a number is text.
+#[expect(clippy::cast_precision_loss, reason = "as serde_json does")]
+fn number_leaf(json: &str, judge: Judge<'_>) -> bool {
+    let integer = json.parse::<i64>().ok().filter(|_| json != "-0");
+    if let Some(integer) = integer {
+        return judge(&Leaf::Number(integer as f64, json));
+    }
+    match serde_json::from_str::<Number>(json) {
+        Ok(number) => {
+            judge(&Leaf::Number(number.as_f64().unwrap_or(f64::NAN), &number.to_string()))
         }
+        Err(_) => judge(&Leaf::Text(json)),
     }
 }
 
 /// Whether `judge` accepts any leaf of the value, inside objects too.
-pub(super) fn any_leaf_within(value: &Value, judge: Judge<'_>) -> bool {
-    match value {
-        Value::Array(members) => members.iter().any(|it| any_leaf_within(it, judge)),
-        Value::Object(members) => members.values().any(|it| any_leaf_within(it, judge)),
-        other => tree_leaf(other, judge),
+pub(super) fn any_leaf_within(value: &Tree<'_>, judge: Judge<'_>) -> bool {
+    match value.kind() {
+        Kind::Array => value.members().any(|it| any_leaf_within(&it, judge)),
+        Kind::Object => value.values().any(|it| any_leaf_within(&it, judge)),
+        _ => tree_leaf(value, judge),
     }
 }

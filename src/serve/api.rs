@@ -3,11 +3,11 @@
 use axum::extract;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
-use super::State;
+use super::{Answer, State};
 
 /// What OpenMetrics 1.0 text is called.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -19,6 +19,8 @@ pub(super) fn routes(state: State) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/api/v1/status", get(status))
+        .route("/api/v1/reload", post(reload))
+        .method_not_allowed_fallback(not_allowed)
         .fallback(unknown)
         .with_state(state)
 }
@@ -49,6 +51,22 @@ async fn status(extract::State(state): extract::State<State>) -> Response {
             refused(StatusCode::INTERNAL_SERVER_ERROR, "the status could not be told")
         }
     }
+}
+
+async fn reload(extract::State(state): extract::State<State>) -> Response {
+    match tokio::task::spawn_blocking(move || (state.reload)()).await {
+        Ok(Answer::Done(told)) => Json(told).into_response(),
+        Ok(Answer::Refused(why)) => (StatusCode::UNPROCESSABLE_ENTITY, Json(why)).into_response(),
+        Ok(Answer::Failed(why)) => (StatusCode::INTERNAL_SERVER_ERROR, Json(why)).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the rules could not be loaded again");
+            refused(StatusCode::INTERNAL_SERVER_ERROR, "the rules could not be loaded again")
+        }
+    }
+}
+
+async fn not_allowed() -> Response {
+    refused(StatusCode::METHOD_NOT_ALLOWED, "this path is asked in another way")
 }
 
 async fn unknown() -> Response {

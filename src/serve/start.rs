@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
-    use crate::serve::{Part, Readiness};
+    use crate::serve::{Answer, Part, Readiness};
 
     struct Asked {
         code: u16,
@@ -101,6 +101,7 @@ mod tests {
             metrics: Metrics::new(),
             readiness: readiness.clone(),
             status: Arc::new(|| serde_json::json!({ "sources": [] })),
+            reload: Arc::new(|| Answer::Refused(serde_json::json!({ "errors": ["x"] }))),
         };
         start(SocketAddr::from(([127, 0, 0, 1], 0)), state).await.unwrap()
     }
@@ -131,6 +132,11 @@ mod tests {
         assert_eq!(ask(&serving, "/api/v1/status").await.text, r#"{"sources":[]}"#);
         let asked = ask(&serving, "/nowhere").await;
         assert_eq!((asked.code, asked.kind.as_str()), (404, "application/json"));
+        assert_eq!(ask(&serving, "/api/v1/reload").await.code, 405);
+        let url = format!("http://{}/api/v1/reload", serving.address());
+        let response = reqwest::Client::new().post(url).send().await.unwrap();
+        assert_eq!(response.status().as_u16(), 422);
+        assert_eq!(response.text().await.unwrap(), r#"{"errors":["x"]}"#);
         serving.stop().await;
     }
 
@@ -142,6 +148,7 @@ mod tests {
             metrics: Metrics::new(),
             readiness: Readiness::new(),
             status: Arc::new(|| serde_json::Value::Null),
+            reload: Arc::new(|| Answer::Done(serde_json::Value::Null)),
         };
         let error = start(address, state()).await.err().unwrap();
         assert_eq!(error.to_string(), format!("http cannot listen on {address}"));

@@ -19,6 +19,8 @@ use kustos::archive::read;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub(crate) mod daemon;
+
 /// How often each line occurs, by its hash.
 pub(crate) type Lines = BTreeMap<[u8; 32], usize>;
 

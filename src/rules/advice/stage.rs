@@ -59,7 +59,7 @@ impl Given {
         match known.path.as_str() {
             "stage" => self.received_only |= left == [RECEIVED],
             "level" => {
-                let highest = LEVELS.into_iter().rev().find(|it| left.contains(&it.name()));
+                let highest = LEVELS.into_iter().rev().find(|it| left.contains(&it.as_str()));
                 self.level = highest.map_or(self.level, |it| it.min(self.level));
             }
             _ => {}
@@ -71,7 +71,7 @@ impl Given {
         let given = if self.received_only && known.stages() == Stages::Answered {
             format!("stage {RECEIVED}")
         } else if known.level() > self.level {
-            format!("level {}", self.level.name())
+            format!("level {}", self.level.as_str())
         } else {
             return None;
         };

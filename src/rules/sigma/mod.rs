@@ -43,11 +43,12 @@ pub(super) fn parse(file: &Path, text: &str, placeholders: &Placeholders) -> Par
     let linked = documents.iter().any(|it| it.action().is_some());
     let mut before = Counts::default();
     for (at, document) in documents.iter().enumerate() {
-        let reader = Reader { file, document, placeholders };
         let earlier = if linked { documents.get(..at).unwrap_or_default() } else { &[] };
         let given: Vec<&str> = earlier.iter().chain([document]).map(|it| &*it.text).collect();
+        let given = given.join("\n---\n");
+        let reader = Reader { file, document, given: &given, placeholders };
         let skipped = earlier.iter().map(|it| it.text.lines().count() + 1).sum();
-        match parse_sigma_yaml(&given.join("\n---\n")) {
+        match parse_sigma_yaml(&given) {
             Ok(collection) => {
                 reader.collect(&collection, &before, skipped, &mut parsed);
                 before = if linked { Counts::of(&collection) } else { Counts::default() };
@@ -86,6 +87,8 @@ impl Counts {
 struct Reader<'r> {
     file: &'r Path,
     document: &'r Document,
+    /// Its text, after those of the documents that reach into it.
+    given: &'r str,
     placeholders: &'r Placeholders,
 }
 
@@ -171,6 +174,7 @@ impl Reader<'_> {
                 .map(str::to_owned),
             file: self.file.to_path_buf(),
             line: self.document.line,
+            source: self.given.to_owned(),
         }
     }
 

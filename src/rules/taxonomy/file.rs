@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::meaning::flattened;
 use super::{
-    ANNOTATIONS, ANY_CONTAINER, AuditField, AuditLevel, CONTAINERS, DERIVED, ECS, ECS_PREFIX,
-    FIELDS, LOOSE, POD_SPEC, POD_SPECS, READ_AS, Stages, values_of,
+    ANNOTATIONS, ANY_CONTAINER, AuditField, CONTAINERS, DERIVED, ECS, ECS_PREFIX, FIELDS, LOOSE,
+    POD_SPEC, POD_SPECS, READ_AS, Stages, values_of,
 };
 
 const HEADER: &str = "\
@@ -77,21 +77,10 @@ impl Field {
         Field {
             name: flattened(field.path),
             r#type: field.kind.name(),
-            level: field.level.name(),
+            level: field.level.as_str(),
             not_at: (field.stages == Stages::Answered).then_some("RequestReceived"),
             values: field.values,
             what: field.what,
-        }
-    }
-}
-
-impl AuditLevel {
-    /// As audit.k8s.io/v1 spells it.
-    pub(in crate::rules) fn name(self) -> &'static str {
-        match self {
-            AuditLevel::Metadata => "Metadata",
-            AuditLevel::Request => "Request",
-            AuditLevel::RequestResponse => "RequestResponse",
         }
     }
 }
@@ -156,6 +145,7 @@ struct ReadAs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::taxonomy::AuditLevel;
 
     /// One test for all tables: what is not in the document does not exist for a user.
     #[test]
@@ -164,7 +154,7 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         let mut rows: Vec<String> = Vec::new();
         rows.extend(FIELDS.iter().map(|it| {
-            let level = if it.level == AuditLevel::Metadata { "" } else { it.level.name() };
+            let level = if it.level == AuditLevel::Metadata { "" } else { it.level.as_str() };
             let stages = if it.stages == Stages::Every { "" } else { "no" };
             let values: Vec<String> = it.values.iter().map(|it| format!("`{it}`")).collect();
             let values = if values.is_empty() { String::new() } else { values.join(" ") + ": " };

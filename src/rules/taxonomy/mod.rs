@@ -21,17 +21,7 @@ pub(super) use self::meaning::{Ecs, Meaning, close, ecs, meaning, mistake_below,
 pub(super) use self::names::{DERIVED, DERIVED_PREFIX, ECS, ECS_PREFIX, LOOSE, READ_AS, values_of};
 pub(super) use self::pods::{ANY_CONTAINER, CONTAINERS, POD_SPEC, POD_SPECS};
 pub(super) use self::words::{FIELD_MISTAKES, VALUE_MISTAKES, group_hint, resource_hint};
-
-/// How much of a request an audit event tells, the least first: its `level`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum AuditLevel {
-    /// Who did what to which object, and what came of it.
-    Metadata,
-    /// The request's body as well.
-    Request,
-    /// The response's body as well.
-    RequestResponse,
-}
+pub(super) use super::needs::AuditLevel;
 
 /// The stages whose events carry a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,136 @@
+//! `kustos rules explain`: why a rule matches an event, or does not.
+
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write, stdout};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::show::{Output, named};
+use super::tree::{self, Marks};
+use crate::cli::shared::{RuleArgs, Usage};
+use crate::decode;
+use crate::rules::{Explanation, RuleIndex, RuleSet, explain, needs};
+use crate::source::LINE_BYTES_MAX;
+use crate::source::open::{Input, open};
+
+const EXAMPLES: &str = "\
+Examples:
+  kustos rules explain 672b3875-e7a8-4170-bd60-87022a9ee663 audit.log:17
+  kustos rules explain my-rule --rules ./my-rules '{\"verb\":\"get\"}'
+  kubectl get --raw /audit-event | kustos rules explain my-rule -
+
+Exit code 0 when the rule matches, 1 when it does not.";
+
+/// Say condition by condition why a rule matches an event, or does not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The rule's id or title.
+    #[arg(value_name = "ID")]
+    id: String,
+    /// The event: a file that holds it alone, FILE:LINE, `-` for standard input, or the JSON itself.
+    #[arg(value_name = "EVENT", value_hint = clap::ValueHint::FilePath)]
+    event: String,
+    #[command(flatten)]
+    rules: RuleArgs,
+    /// How to write it.
+    #[arg(short, long, value_enum, default_value_t = Output::Human)]
+    output: Output,
+}
+
+pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
+    let rules = args.rules.load()?;
+    let index = rules.find(&args.id).map_err(|error| Usage(error.to_string()))?;
+    let bytes = event(&args.event)?;
+    let event = decode::line(&bytes).map_err(|flaw| Usage(format!("the event is {flaw}")))?;
+    let explained = explain(&rules, index, &event);
+    if args.output == Output::Json {
+        writeln!(out, "{}", serde_json::to_string(&explained)?)?;
+    } else {
+        headed(&rules, index, &explained, out)?;
+        let marks = Marks::fitting(stdout().is_terminal());
+        tree::judged(out, &explained.condition, marks, 0)?;
+    }
+    Ok(u8::from(!explained.matches))
+}
+
+fn headed(
+    rules: &RuleSet,
+    index: RuleIndex,
+    explained: &Explanation,
+    out: &mut impl Write,
+) -> Result<()> {
+    let verdict = if explained.matches { "match" } else { "no match" };
+    writeln!(out, "{verdict}: {}", named(rules, index))?;
+    if !explained.reached {
+        let asked: Vec<&str> = needs(rules, index).index.into_keys().collect();
+        writeln!(out, "the index passes it over, by one of: {}", asked.join(", "))?;
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
+/// The bytes of the event that is meant.
+fn event(named: &str) -> Result<Vec<u8>> {
+    if named.trim_start().starts_with('{') {
+        return Ok(named.trim().as_bytes().to_vec());
+    }
+    if named == "-" {
+        return alone(&Input::Stdin);
+    }
+    if let Some((file, line)) = placed(named) {
+        return at_line(&file, line);
+    }
+    alone(&Input::File(PathBuf::from(named)))
+}
+
+/// `FILE:LINE`, unless there is a file of that whole name.
+fn placed(named: &str) -> Option<(PathBuf, u64)> {
+    let (file, line) = named.rsplit_once(':')?;
+    let line = line.parse().ok()?;
+    (!Path::new(named).exists()).then(|| (PathBuf::from(file), line))
+}
+
+/// The one event that an input holds, on one line or over several.
+fn alone(input: &Input) -> Result<Vec<u8>> {
+    let most = LINE_BYTES_MAX as u64;
+    let mut bytes = Vec::new();
+    let mut stream = opened(input)?.take(most + 1);
+    stream.read_to_end(&mut bytes).with_context(|| input.name())?;
+    let several = bytes.len() as u64 > most
+        || (lines(&bytes) > 1 && decode::line(bytes.trim_ascii()).is_err());
+    if several {
+        let why = format!("{} holds more than one event: name one as FILE:LINE", input.name());
+        return Err(Usage(why).into());
+    }
+    Ok(bytes.trim_ascii().to_vec())
+}
+
+fn lines(bytes: &[u8]) -> usize {
+    bytes.split(|it| *it == b'\n').filter(|it| !it.trim_ascii().is_empty()).count()
+}
+
+/// A line of a file, counted from 1.
+fn at_line(file: &Path, line: u64) -> Result<Vec<u8>> {
+    let name = || file.display().to_string();
+    let mut stream = BufReader::new(opened(&Input::File(file.to_owned()))?);
+    for _ in 1..line {
+        if stream.skip_until(b'\n').with_context(name)? == 0 {
+            break;
+        }
+    }
+    let mut bytes = Vec::new();
+    let most = LINE_BYTES_MAX as u64 + 1;
+    stream.take(most).read_until(b'\n', &mut bytes).with_context(name)?;
+    if line == 0 || bytes.trim_ascii().is_empty() {
+        return Err(Usage(format!("{} has nothing on line {line}", name())).into());
+    }
+    Ok(bytes.trim_ascii().to_vec())
+}
+
+fn opened(input: &Input) -> Result<Box<dyn Read + Send>> {
+    match open(input) {
+        Ok(stream) => Ok(stream.bytes),
+        Err(error) => Err(Usage(crate::cause::line(&error)).into()),
+    }
+}

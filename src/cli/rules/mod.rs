@@ -1,0 +1,13 @@
+//! `kustos rules`: one file per sub-command.
+
+mod check;
+mod command;
+mod coverage;
+mod explain;
+mod junit;
+mod list;
+mod show;
+mod test;
+mod tree;
+
+pub use command::{Args, run};

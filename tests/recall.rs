@@ -219,7 +219,7 @@ fn scores(runs: &[Run], labels: &Value) -> BTreeMap<String, Score> {
 
 fn add(score: &mut Score, run: &Run, rule: &str, label: &Value) {
     let found: Vec<&Finding> = run.findings.iter().filter(|it| it.rule.id == rule).collect();
-    let id = |it: &&Finding| it.event.audit_id.clone().unwrap_or_default();
+    let id = |it: &&Finding| audit_id(it).unwrap_or_default();
     let ids: BTreeSet<String> = found.iter().map(id).collect();
     let labelled = run.labelled();
     for wanted in run.wanted(label) {
@@ -234,7 +234,11 @@ fn add(score: &mut Score, run: &Run, rule: &str, label: &Value) {
     for finding in found {
         let id = id(&finding);
         if !labelled.contains(id.as_str()) {
-            score.extra.push(format!("{} {id} {:?}", run.name, finding.event.user));
+            score.extra.push(format!(
+                "{} {id} {:?}",
+                run.name,
+                finding.event.as_ref().map(|it| &it.user)
+            ));
         }
         let alike = run.scenarios.iter().filter(|it| it.benign && it.name != BOOTSTRAP);
         for scenario in alike.filter(|it| it.flagged.contains(&id)) {
@@ -247,7 +251,7 @@ fn add(score: &mut Score, run: &Run, rule: &str, label: &Value) {
 fn unseen(runs: &[Run]) -> String {
     let mut unseen: BTreeMap<String, usize> = BTreeMap::new();
     for run in runs {
-        let id = |it: &Finding| it.event.audit_id.clone();
+        let id = audit_id;
         let found: BTreeSet<String> = run.findings.iter().filter_map(id).collect();
         for it in run.scenarios.iter().filter(|it| !it.benign && it.flagged.is_disjoint(&found)) {
             *unseen.entry(format!("{} {}", it.name, run.name)).or_default() += 1;
@@ -400,4 +404,8 @@ fn a_broken_rule_is_named_and_with_lenient_the_others_run() {
     assert!(ran.stderr.contains("broken.yml"), "{}", ran.stderr);
     assert!(ran.stdout.lines().count() > 0);
     assert!(ran.stdout.lines().all(|it| it.contains(r#""title":"Good""#)));
+}
+
+fn audit_id(finding: &Finding) -> Option<String> {
+    finding.event.as_ref()?.audit_id.clone()
 }

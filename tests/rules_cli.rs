@@ -223,7 +223,7 @@ fn a_rule_is_shown_with_what_it_asks_and_needs() {
         "Secret read\n",
         "needs    audit level Metadata\n",
         "stages   ResponseComplete\n",
-        "    verb is \"get\" or is \"list\"\n",
+        "    verb is \"get\" or \"list\"\n",
         "  not\n    user.username starts with \"system:\"\n",
         "  verb: get, list\n",
         "Text\n\n  title: Secret read\n",
@@ -264,8 +264,8 @@ fn an_event_is_explained_wherever_it_stands() {
         &run(&other, ""),
         1,
         &[
-            "the index passes it over",
-            "verb is \"get\" or is \"list\"   [here: \"watch\"]",
+            "the index passed it over: it requires ",
+            "verb is \"get\" or \"list\"   [here: \"watch\"]",
             "[here: missing]",
         ],
     );

@@ -79,13 +79,15 @@ mod tests {
             },
             time: Some("2026-11-23T03:39:13.554321Z".into()),
             cluster: "c".into(),
-            event: FoundEvent {
+            event: Some(FoundEvent {
                 user: Some("alice".into()),
                 source_ips: Some(vec!["10.0.0.1".into()]),
                 object_ref: Some(object),
                 code: Some(101),
                 ..FoundEvent::default()
-            },
+            }),
+            events: None,
+            correlation: None,
             source: FoundSource { name: "audit.log".into(), position: 17 },
             ruleset: "aa".into(),
         };

@@ -1,11 +1,11 @@
-//! A finding: this rule matched this event, told so that nobody needs the event
+//! A finding: this rule matched this event, or these, told so that nobody needs the event
 //! to understand it.
 //!
 //! Its JSON is a contract (one line per finding in `kustos detect`). Fields may be
 //! added to it; none is ever renamed.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
 use super::scan::Origin;
@@ -17,7 +17,7 @@ use crate::seal::leaf::{Hash, leaf};
 /// How much of the hash makes an id: 16 bytes are plenty, and 32 digits still fit a line.
 const ID_BYTES: usize = 16;
 
-/// One rule, one event. It owns its strings: it outlives the line.
+/// One rule, and one event or the events of a correlation. It owns its strings: it outlives the line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// The same for the same rule and event, however often and wherever it is found.
@@ -28,9 +28,17 @@ pub struct Finding {
     pub time: Option<String>,
     /// The cluster the event came from.
     pub cluster: String,
-    /// What happened. Its fields are `null` for an object that is no audit event.
-    pub event: FoundEvent,
-    /// Where the event lies.
+    /// What happened. Its fields are `null` for an object that is no audit event. A correlation has
+    /// `events` instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<FoundEvent>,
+    /// The newest events of a correlation, the one that made it fire last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Vec<FoundMember>>,
+    /// Why a correlation fired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<FoundCorrelation>,
+    /// Where the event lies; of a correlation, the one that made it fire.
     pub source: FoundSource,
     /// The hash of the rule set that judged.
     pub ruleset: String,
@@ -72,8 +80,40 @@ pub struct FoundEvent {
     pub decision: Option<String>,
 }
 
+/// One event of a correlation.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct FoundMember {
+    /// When the event says it happened.
+    pub time: Option<String>,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: FoundEvent,
+    /// Where the event lies.
+    pub source: FoundSource,
+}
+
+/// Why a correlation fired.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoundCorrelation {
+    /// `event_count`, `temporal` and so on.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The fields of `group-by` and their values: `null` for one that is missing, a list for a list.
+    pub group: Map<String, Value>,
+    /// What the condition was held against: a number of events, of values, of rules, a sum, …;
+    /// `null` where there is no number.
+    pub value: Option<Number>,
+    /// As the rule writes it.
+    pub timespan: String,
+    /// How many events there were, also those that are not shown.
+    pub count: u64,
+    /// The fields of `new_terms` and the values that are new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Map<String, Value>>,
+}
+
 /// Where the event of a finding lies.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FoundSource {
     /// The source, as configured; for a file its path.
     pub name: String,
@@ -93,25 +133,37 @@ impl Finding {
         let time = event.micros(Field::StageTimestamp).and(event.text(Field::StageTimestamp));
         Finding {
             id: id(&rule.id, identity),
-            rule: FoundRule {
-                id: rule.id.clone(),
-                title: rule.title.clone(),
-                level: rule.level,
-                dialect: rule.dialect.to_owned(),
-                tags: rule.tags.clone(),
-                hash: rule.hash.clone(),
-            },
+            rule: FoundRule::of(rule),
             time: time.map(|it| it.into_owned()),
             cluster: origin.cluster.to_owned(),
-            event: if event.is_audit() { FoundEvent::of(event) } else { FoundEvent::default() },
+            event: Some(FoundEvent::of(event)),
+            events: None,
+            correlation: None,
             source: FoundSource { name: origin.source.to_owned(), position: origin.position },
             ruleset: ruleset.to_owned(),
         }
     }
 }
 
+impl FoundRule {
+    pub(super) fn of(rule: &Rule) -> FoundRule {
+        FoundRule {
+            id: rule.id.clone(),
+            title: rule.title.clone(),
+            level: rule.level,
+            dialect: rule.dialect.to_owned(),
+            tags: rule.tags.clone(),
+            hash: rule.hash.clone(),
+        }
+    }
+}
+
 impl FoundEvent {
-    fn of(event: &Event<'_>) -> FoundEvent {
+    /// Nothing of an object that is no audit event.
+    pub(super) fn of(event: &Event<'_>) -> FoundEvent {
+        if !event.is_audit() {
+            return FoundEvent::default();
+        }
         let text = |field| event.text(field).map(|it| it.into_owned());
         let ips = event.json(Field::SourceIps).filter(|it| it.starts_with('['));
         FoundEvent {
@@ -148,6 +200,12 @@ pub fn identity(event: &Event<'_>, cluster: &str) -> Hash {
 /// The id of a rule's finding in the event with this identity.
 pub fn id(rule: &str, identity: &Hash) -> String {
     let hash = hash(&[rule.as_bytes(), identity]);
+    hex(hash.get(..ID_BYTES).unwrap_or(&hash))
+}
+
+/// The id of a correlation's finding, for a group and the event that made it fire.
+pub(super) fn id_of_group(rule: &str, group: &[u8], time: i64, mark: u64) -> String {
+    let hash = hash(&[rule.as_bytes(), group, &time.to_be_bytes(), &mark.to_be_bytes()]);
     hex(hash.get(..ID_BYTES).unwrap_or(&hash))
 }
 

@@ -1,8 +1,22 @@
 //! Here is an event and a rule set; this gives the [`Finding`]s.
+//!
+//! `scan` judges one event, `observe` takes out of it what correlations count, and `correlate` counts:
+//! in the `table` of each correlation and cluster, group by group (`window`), with a `state` that
+//! outlives the process.
 
+mod absence;
+pub mod correlate;
+mod count;
 pub mod finding;
+mod fired;
+pub mod observe;
 pub mod scan;
+mod state;
+mod table;
 pub mod trial;
+mod window;
 
+pub use correlate::{Changes, Correlator, Counts, Limits, Window};
 pub use finding::Finding;
-pub use scan::{Origin, scan};
+pub use observe::Observation;
+pub use scan::{Judged, Origin, judge, scan};

@@ -1,6 +1,7 @@
 //! Runs a rule set over one event.
 
 use super::finding::{Finding, identity};
+use super::observe::{Observation, Seen, observe};
 use crate::event::Event;
 use crate::rules::{RuleSet, Scratch};
 
@@ -15,13 +16,23 @@ pub struct Origin<'o> {
     pub position: u64,
 }
 
-/// Adds a finding to `out` for every rule that matches the event, in the order of the rules.
-pub fn scan(
+/// What rules make of events: findings, and what is for the correlator to count.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// In the order of the events, of one event in that of the rules.
+    pub findings: Vec<Finding>,
+    /// In the order of the events.
+    pub observations: Vec<Observation>,
+}
+
+/// Adds to `out` what the rules make of the event. A rule that is only there to be counted gives
+/// no finding.
+pub fn judge(
     event: &Event<'_>,
     rules: &RuleSet,
     scratch: &mut Scratch,
     origin: &Origin<'_>,
-    out: &mut Vec<Finding>,
+    out: &mut Judged,
 ) {
     // An empty vector allocates nothing, and nearly every event leaves it empty.
     let mut found = Vec::new();
@@ -30,10 +41,26 @@ pub fn scan(
         return;
     }
     let identity = identity(event, origin.cluster);
-    out.extend(found.into_iter().map(|index| {
+    observe(&Seen { event, rules, origin, identity: &identity }, scratch, &found, out);
+    found.retain(|it| !rules.is_silent(*it));
+    out.findings.extend(found.into_iter().map(|index| {
         let rule = rules.rule(index);
         Finding::new(rule, rules.hash(), event, origin, &identity)
     }));
+}
+
+/// Adds a finding to `out` for every rule that matches the event, in the order of the rules.
+/// Nothing is counted.
+pub fn scan(
+    event: &Event<'_>,
+    rules: &RuleSet,
+    scratch: &mut Scratch,
+    origin: &Origin<'_>,
+    out: &mut Vec<Finding>,
+) {
+    let mut judged = Judged { findings: std::mem::take(out), ..Judged::default() };
+    judge(event, rules, scratch, origin, &mut judged);
+    *out = judged.findings;
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::decode;
 use crate::event::Event;
-use crate::rules::{Judged, Rule, RuleIndex, RuleSet, Scratch, explain};
+use crate::rules::{Rule, RuleIndex, RuleSet, Scratch, Weighed, explain};
 
 /// What a test file is called: the rule file's name with this ending instead of its own.
 pub const ENDING: &str = "test.jsonl";
@@ -58,7 +58,7 @@ pub enum Outcome {
         /// What they do instead.
         told: String,
         /// The conditions that decided, by the rule's title.
-        because: Vec<(String, Judged)>,
+        because: Vec<(String, Weighed)>,
     },
     /// The line is no case.
     Unreadable(String),
@@ -220,13 +220,13 @@ impl Court<'_> {
     }
 
     /// Why the rules decided so about a single event. A sequence has no one reason.
-    fn because(&self, guilty: &[RuleIndex], events: &[Event<'_>]) -> Vec<(String, Judged)> {
+    fn because(&self, guilty: &[RuleIndex], events: &[Event<'_>]) -> Vec<(String, Weighed)> {
         let [event] = events else {
             return Vec::new();
         };
         let told = |index: &RuleIndex| {
-            let judged = explain(self.rules, *index, event).condition.decisive();
-            (self.rules.rule(*index).title.clone(), judged)
+            let weighed = explain(self.rules, *index, event).condition.decisive();
+            (self.rules.rule(*index).title.clone(), weighed)
         };
         guilty.iter().take(EXPLAINED_MAX).map(told).collect()
     }

@@ -26,12 +26,12 @@ pub struct Explanation {
     /// Whether the index lets the event reach the rule. It never keeps one back that matches.
     pub reached: bool,
     /// The rule's condition.
-    pub condition: Judged,
+    pub condition: Weighed,
 }
 
 /// A condition laid beside an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Judged {
+pub struct Weighed {
     /// Whether it holds.
     pub holds: bool,
     /// What is asked.
@@ -48,7 +48,7 @@ pub struct Judged {
     pub untold: usize,
     /// What it is made of. Of values joined by "or", only those that fit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Judged>,
+    pub parts: Vec<Weighed>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -65,20 +65,20 @@ pub fn explain(rules: &RuleSet, index: RuleIndex, event: &Event<'_>) -> Explanat
     let scratch = Scratch::default();
     let context = Context::new(event, &scratch);
     let reached = rules.reaches(index, &context);
-    let condition = judged(rules.expr(index), Here::of(&context));
+    let condition = weighed(rules.expr(index), Here::of(&context));
     Explanation { matches: reached && condition.holds, reached, condition }
 }
 
-impl Judged {
+impl Weighed {
     /// Only what decided: of an "and" that fails the parts that fail, of an "or" that holds
     /// those that hold.
-    pub fn decisive(mut self) -> Judged {
+    pub fn decisive(mut self) -> Weighed {
         match (self.condition.kind, self.holds) {
             (Kind::All, false) => self.parts.retain(|it| !it.holds),
             (Kind::Any, true) => self.parts.retain(|it| it.holds),
             _ => {}
         }
-        self.parts = self.parts.into_iter().map(Judged::decisive).collect();
+        self.parts = self.parts.into_iter().map(Weighed::decisive).collect();
         self
     }
 }
@@ -125,9 +125,9 @@ fn json(view: View<'_>) -> String {
     }
 }
 
-fn judged(expr: &Expr, here: Here<'_, '_>) -> Judged {
+fn weighed(expr: &Expr, here: Here<'_, '_>) -> Weighed {
     let expr = bare(expr);
-    let mut judged = Judged {
+    let mut weighed = Weighed {
         holds: here.holds(expr),
         condition: Condition::of(expr, here.names),
         found: None,
@@ -137,19 +137,19 @@ fn judged(expr: &Expr, here: Here<'_, '_>) -> Judged {
     };
     match expr {
         Expr::All(parts) | Expr::Any(parts) | Expr::AtLeast(_, parts) => {
-            judged.parts = parts.iter().map(|it| self::judged(it, here)).collect();
+            weighed.parts = parts.iter().map(|it| self::weighed(it, here)).collect();
         }
-        Expr::Not(part) => judged.parts = vec![self::judged(part, here)],
+        Expr::Not(part) => weighed.parts = vec![self::weighed(part, here)],
         Expr::Item(item) => {
             let (found, untold) = here.values(item.field.as_deref());
-            (judged.found, judged.untold) = (Some(found), untold);
-            judged.compared = compared(item, here);
-            judged.parts = singly(item, here, Expr::Item);
+            (weighed.found, weighed.untold) = (Some(found), untold);
+            weighed.compared = compared(item, here);
+            weighed.parts = singly(item, here, Expr::Item);
         }
-        Expr::Keywords(item) => judged.parts = singly(item, here, Expr::Keywords),
-        Expr::Members { field, body, .. } => members(field, body, here, &mut judged),
+        Expr::Keywords(item) => weighed.parts = singly(item, here, Expr::Keywords),
+        Expr::Members { field, body, .. } => members(field, body, here, &mut weighed),
     }
-    judged
+    weighed
 }
 
 /// The field on the other side of a comparison of two.
@@ -161,14 +161,14 @@ fn compared(item: &Item, here: Here<'_, '_>) -> Option<Vec<String>> {
 }
 
 /// The tests of an item one by one, where there are several and it matters which.
-fn singly(item: &Item, here: Here<'_, '_>, expr: fn(Item) -> Expr) -> Vec<Judged> {
+fn singly(item: &Item, here: Here<'_, '_>, expr: fn(Item) -> Expr) -> Vec<Weighed> {
     if item.tests.len() < 2 {
         return Vec::new();
     }
     let alone = item.tests.iter().map(|test| {
         let item = Item { field: item.field.clone(), tests: vec![test.clone()], mode: Mode::Any };
         let expr = expr(item);
-        Judged {
+        Weighed {
             holds: here.holds(&expr),
             condition: Condition::of(&expr, here.names),
             found: None,
@@ -181,7 +181,7 @@ fn singly(item: &Item, here: Here<'_, '_>, expr: fn(Item) -> Expr) -> Vec<Judged
 }
 
 /// The members of an array one by one.
-fn members(field: &str, body: &Expr, here: Here<'_, '_>, judged: &mut Judged) {
+fn members(field: &str, body: &Expr, here: Here<'_, '_>, weighed: &mut Weighed) {
     let Ok(access) = array(field, here.names) else {
         return;
     };
@@ -190,25 +190,25 @@ fn members(field: &str, body: &Expr, here: Here<'_, '_>, judged: &mut Judged) {
             return false;
         };
         if value.is_array() {
-            value.members().for_each(|it| member(it, body, here, judged));
+            value.members().for_each(|it| member(it, body, here, weighed));
         } else if !value.is_null() {
             // A lone value is a list of one, as it is for the matcher.
-            member(value, body, here, judged);
+            member(value, body, here, weighed);
         }
         false
     });
 }
 
-fn member(member: Tree<'_>, body: &Expr, here: Here<'_, '_>, judged: &mut Judged) {
-    if judged.parts.len() == TOLD_MAX {
-        judged.untold += 1;
+fn member(member: Tree<'_>, body: &Expr, here: Here<'_, '_>, weighed: &mut Weighed) {
+    if weighed.parts.len() == TOLD_MAX {
+        weighed.untold += 1;
         return;
     }
     let scope = Scope { member: Some(member), ..here.scope };
-    let part = self::judged(body, Here { names: Names::Member, scope });
-    judged.parts.push(Judged {
+    let part = self::weighed(body, Here { names: Names::Member, scope });
+    weighed.parts.push(Weighed {
         holds: part.holds,
-        condition: Condition::plain(Kind::Member, format!("member {}", judged.parts.len())),
+        condition: Condition::plain(Kind::Member, format!("member {}", weighed.parts.len())),
         found: None,
         compared: None,
         untold: 0,
@@ -274,9 +274,9 @@ mod tests {
 
     #[test]
     fn only_what_decided_is_kept() {
-        let judged = explained("a: x\nb: z\nc: z", r#"{"a":"x"}"#).condition;
-        assert_eq!(judged.parts.len(), 3);
-        let decisive = judged.decisive();
+        let weighed = explained("a: x\nb: z\nc: z", r#"{"a":"x"}"#).condition;
+        assert_eq!(weighed.parts.len(), 3);
+        let decisive = weighed.decisive();
         let names: Vec<&str> =
             decisive.parts.iter().filter_map(|it| it.condition.field.as_deref()).collect();
         assert_eq!(names, ["b", "c"]);

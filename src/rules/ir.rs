@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::Level;
+use super::correlation::{Bound, Kind, Shape};
 
 /// One rule as a front end understood it.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub(super) struct Draft {
 pub(super) struct About {
     /// `None`: the rule has none, and goes by its title.
     pub(super) id: Option<String>,
+    /// What other documents may call it by, beside its id.
+    pub(super) name: Option<String>,
     pub(super) title: String,
     pub(super) level: Level,
     pub(super) description: String,
@@ -180,4 +183,51 @@ impl Test {
         };
         pattern.iter().map(written).collect()
     }
+}
+
+/// A correlation as a front end understood it: which rules it counts, and when that is too much.
+#[derive(Debug, Clone)]
+pub(super) struct CorrelationDraft {
+    pub(super) about: About,
+    pub(super) spec: Spec,
+}
+
+/// What a correlation says. Rules and fields go by the names its author used.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Spec {
+    pub(super) kind: Kind,
+    pub(super) rules: Vec<String>,
+    pub(super) group_by: Vec<String>,
+    /// As written.
+    pub(super) timespan: String,
+    pub(super) micros: i64,
+    pub(super) shape: Shape,
+    pub(super) bounds: Vec<Bound>,
+    /// The fields whose values are counted or added up.
+    pub(super) fields: Vec<String>,
+    pub(super) percentile: f64,
+    /// An extended condition, over the names in `rules`.
+    pub(super) named: Option<Named>,
+    /// A name in `group_by`, and what it is in each rule's events.
+    pub(super) aliases: Vec<Alias>,
+    /// Whether the rules it counts give findings of their own as well.
+    pub(super) generate: bool,
+}
+
+/// A name, and for each rule the field it stands for there.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Alias {
+    pub(super) name: String,
+    /// The rule, and the field.
+    pub(super) fields: Vec<(String, String)>,
+}
+
+/// A condition over the names of rules.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Named {
+    Rule(String),
+    All(Vec<Named>),
+    Any(Vec<Named>),
+    AtLeast(usize, Vec<Named>),
+    Not(Box<Named>),
 }

@@ -9,9 +9,11 @@ use super::advice::Advice;
 use super::compile::{CompileFault, compile};
 use super::embedded::SHIPPED;
 use super::identity;
-use super::ir::{About, Draft};
+use super::ir::{About, CorrelationDraft, Draft};
+use super::link::{Countable, link};
 use super::set::RuleSet;
-use super::sigma::{self, Placeholders, SigmaFault};
+use super::sight::Correlations;
+use super::sigma::{self, CorrelationFault, Placeholders, SigmaFault};
 use super::{Rule, RuleIndex};
 
 /// A rule file over this size is no rule file.
@@ -116,8 +118,8 @@ pub(super) enum Fault {
     Empty,
     #[error("Falco rule files are not supported by this version")]
     Falco,
-    #[error("correlation rules are not supported by this version")]
-    Correlation,
+    #[error(transparent)]
+    Correlation(CorrelationFault),
     #[error("filters are not supported by this version")]
     Filter,
     #[error("the rule is written for a later version of Sigma")]
@@ -227,6 +229,7 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
 struct Loader<'l> {
     placeholders: &'l Placeholders,
     drafts: Vec<Draft>,
+    correlations: Vec<CorrelationDraft>,
     texts: Vec<(String, String)>,
     errors: Vec<RuleError>,
     warnings: Vec<RuleError>,
@@ -237,6 +240,7 @@ impl<'l> Loader<'l> {
         Loader {
             placeholders: &options.placeholders,
             drafts: Vec::new(),
+            correlations: Vec::new(),
             texts: identity::options_text(options).into_iter().collect(),
             errors: Vec::new(),
             warnings: Vec::new(),
@@ -264,6 +268,7 @@ impl<'l> Loader<'l> {
         }
         let parsed = sigma::parse(file, text, self.placeholders);
         self.drafts.extend(parsed.drafts);
+        self.correlations.extend(parsed.correlations);
         self.errors.extend(parsed.errors);
         self.warnings.extend(parsed.warnings);
         self.texts.push((file.display().to_string(), text.to_owned()));
@@ -276,6 +281,7 @@ impl<'l> Loader<'l> {
     fn finish(mut self, lenient: bool) -> Result<Loaded, LoadError> {
         let mut rules: Vec<Rule> = Vec::new();
         let (mut exprs, mut nodes) = (Vec::new(), Vec::new());
+        let mut names = Vec::new();
         let mut known: BTreeMap<String, RuleIndex> = BTreeMap::new();
         for Draft { about, expr } in std::mem::take(&mut self.drafts) {
             let id = about.id.clone().unwrap_or_else(|| titled(&about.title, &known));
@@ -291,6 +297,7 @@ impl<'l> Loader<'l> {
                 }
                 (None, Ok(node)) => {
                     known.insert(id.clone(), RuleIndex::new(rules.len()));
+                    names.push(about.name.clone());
                     rules.push(rule(about, id));
                     exprs.push(expr);
                     nodes.push(node);
@@ -300,13 +307,49 @@ impl<'l> Loader<'l> {
             let line = self.line_of(&about, "id");
             self.errors.push(broken(&about, line, fault));
         }
+        let rules_known = Countable { rules: &rules, names: &names, exprs: &exprs };
+        let correlations = self.link(&rules_known, &known);
         if !lenient && !self.errors.is_empty() {
             self.errors
                 .sort_by(|left, right| (&left.file, left.line).cmp(&(&right.file, right.line)));
             return Err(LoadError::Broken(self.errors));
         }
-        let rules = RuleSet::new(rules, exprs, nodes, self.texts);
+        let rules = RuleSet::new(rules, exprs, nodes, self.texts).correlating(correlations);
         Ok(Loaded { rules, errors: self.errors, warnings: self.warnings })
+    }
+
+    fn link(
+        &mut self,
+        countable: &Countable<'_>,
+        known: &BTreeMap<String, RuleIndex>,
+    ) -> Correlations {
+        let mut drafts: Vec<(CorrelationDraft, Rule)> = Vec::new();
+        for draft in std::mem::take(&mut self.correlations) {
+            let about = &draft.about;
+            let id = about.id.clone().unwrap_or_else(|| {
+                let taken = |it: &str| {
+                    known.contains_key(it) || drafts.iter().any(|(_, rule)| rule.id == it)
+                };
+                untaken(&about.title, taken)
+            });
+            let twin = known.get(&id).and_then(|at| countable.rules.get(at.get()));
+            let twin = twin.or_else(|| drafts.iter().map(|(_, it)| it).find(|it| it.id == id));
+            if let Some(twin) = twin {
+                let fault = Fault::Duplicate { id, file: twin.file.clone(), line: twin.line };
+                self.errors.push(broken(about, self.line_of(about, "id"), fault));
+                continue;
+            }
+            let rule = rule(about.clone(), id);
+            drafts.push((draft, rule));
+        }
+        let (correlations, flaws) = link(&drafts, countable);
+        for flaw in flaws {
+            if let Some((draft, _)) = drafts.get(flaw.at) {
+                let line = self.line_of(&draft.about, &flaw.near);
+                self.errors.push(broken(&draft.about, line, flaw.fault));
+            }
+        }
+        correlations
     }
 
     /// The line of a word of a rule whose document starts at `about.line`.
@@ -319,9 +362,13 @@ impl<'l> Loader<'l> {
 
 /// The id of a rule that has none: its title, counted where it is not the first of that name.
 fn titled(title: &str, known: &BTreeMap<String, RuleIndex>) -> String {
+    untaken(title, |it| known.contains_key(it))
+}
+
+fn untaken(title: &str, taken: impl Fn(&str) -> bool) -> String {
     let counted = (2..).map(|count| format!("{title} ({count})"));
     let mut names = std::iter::once(title.to_owned()).chain(counted);
-    names.find(|it| !known.contains_key(it)).unwrap_or_default()
+    names.find(|it| !taken(it)).unwrap_or_default()
 }
 
 fn broken(about: &About, line: u32, fault: Fault) -> RuleError {
@@ -405,12 +452,15 @@ mod tests {
     #[test]
     fn all_errors_are_told_at_once() {
         let text = format!(
-            "{GOOD}---\n{GOOD}---\ntitle: C\ncorrelation:\n  type: event_count\n  rules: [a]\n  timespan: 1m\n  condition: {{gte: 1}}\n"
+            "{GOOD}---\n{GOOD}---\ntitle: C\ncorrelation:\n  type: event_count\n  rules: [z]\n  timespan: 1m\n  condition: {{gte: 1}}\n"
         );
         let error = errors(&text);
         assert!(error.starts_with("2 rules are broken\n"), "{error}");
         assert!(error.contains("line 9: id \"a\" is also that of x.yml, line 1"), "{error}");
-        assert!(error.contains("rule \"C\", line 16: correlation rules are not"), "{error}");
+        assert!(
+            error.contains("rule \"C\", line 18: no rule and no correlation is called"),
+            "{error}"
+        );
         let options = LoadOptions { lenient: true, ..LoadOptions::default() };
         let loaded = load_text([("x.yml", &*text)], &options).unwrap();
         assert_eq!((loaded.rules.len(), loaded.errors.len()), (1, 2));

@@ -7,6 +7,7 @@
 //! where a field's value lies. `outline`, `explain`, `needs` and `coverage` tell people
 //! what rules ask, why one matched, what it needs, what they cover. Which names rules may
 //! use is in `taxonomy`, and what to say about those they use in vain in `advice`.
+//! `link` joins correlations to the rules they count, and `sight` says what they see in an event.
 //!
 //! **Invariant:** a rule that could not be understood is an error, never a rule
 //! that is silently absent or silently weaker.
@@ -15,25 +16,30 @@
 mod access;
 mod advice;
 mod compile;
+pub mod correlation;
 pub mod coverage;
 mod derived;
 mod embedded;
 mod explain;
+pub mod group;
 mod identity;
 mod ir;
 mod level;
+mod link;
 mod load;
 mod lookup;
 mod matcher;
 mod memo;
 mod needs;
 mod outline;
+pub mod pack;
 mod patch;
 mod path;
 mod prefilter;
 mod raw;
 mod scratch;
 mod set;
+mod sight;
 mod sigma;
 mod spare;
 mod taxonomy;
@@ -46,8 +52,9 @@ mod tests;
 
 use std::path::PathBuf;
 
+pub use correlation::Correlation;
 pub use embedded::shipped;
-pub use explain::{Explanation, Judged, explain};
+pub use explain::{Explanation, Weighed, explain};
 pub use identity::load_kept;
 pub use level::{Level, LevelError};
 pub use load::{LoadError, LoadOptions, Loaded, RuleError, files, load, load_text};

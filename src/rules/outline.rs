@@ -144,60 +144,93 @@ fn quantified(quantifier: Quantifier) -> &'static str {
 
 /// The tests of an item in one sentence, to be read after the field's name.
 fn joined(item: &Item) -> String {
-    let tests: Vec<String> = item.tests.iter().map(asked).collect();
-    match (item.mode, tests.as_slice()) {
-        (_, []) => "is nothing".to_owned(),
-        (Mode::Any | Mode::All, [only]) => only.clone(),
-        (Mode::Any, _) => tests.join(" or "),
-        (Mode::All, _) => tests.join(" and "),
-        (Mode::None, _) => format!("is there, and no value of it {}", tests.join(" or ")),
+    match item.mode {
+        _ if item.tests.is_empty() => "is nothing".to_owned(),
+        Mode::Any => alternatives(&item.tests),
+        Mode::All => {
+            let tests: Vec<String> = item.tests.iter().map(asked).collect();
+            tests.join(" and ")
+        }
+        Mode::None => format!("is there, and no value of it {}", alternatives(&item.tests)),
     }
 }
 
 fn keywords(item: &Item) -> String {
-    let tests: Vec<String> = item.tests.iter().map(asked).collect();
     match item.mode {
-        Mode::Any => format!("some value of the event {}", tests.join(" or ")),
-        Mode::All => format!("some value of the event {}", tests.join(", and one ")),
-        Mode::None => format!("no value of the event {}", tests.join(" or ")),
+        Mode::Any => format!("some value of the event {}", alternatives(&item.tests)),
+        Mode::All => {
+            let tests: Vec<String> = item.tests.iter().map(asked).collect();
+            format!("some value of the event {}", tests.join(", and one "))
+        }
+        Mode::None => format!("no value of the event {}", alternatives(&item.tests)),
     }
+}
+
+/// Tests of which one is enough: `is "get" or "list", or starts with "x"`.
+fn alternatives(tests: &[Test]) -> String {
+    let mut told: Vec<(String, Vec<String>)> = Vec::new();
+    for test in tests {
+        let (how, value) = parts(test);
+        match told.iter_mut().find(|(it, _)| *it == how) {
+            Some((_, values)) => values.push(value),
+            None => told.push((how, vec![value])),
+        }
+    }
+    let told: Vec<String> = told.iter().map(|(how, values)| sentence(how, values)).collect();
+    told.join(", or ")
+}
+
+fn sentence(how: &str, values: &[String]) -> String {
+    let values = match values {
+        [all @ .., last] if !all.is_empty() => format!("{} or {last}", all.join(", ")),
+        values => values.concat(),
+    };
+    format!("{how} {values}").trim_end().to_owned()
 }
 
 /// One test, to be read after the field's name.
 fn asked(test: &Test) -> String {
+    let (how, value) = parts(test);
+    sentence(&how, &[value])
+}
+
+/// One test as what is asked, and of which value; the value may be empty.
+fn parts(test: &Test) -> (String, String) {
+    let of = |how: &str, value: String| (how.to_owned(), value);
     match test {
         Test::Text { pattern, cased } => {
-            let case = if *cased { " (case counts)" } else { "" };
-            format!("{}{case}", patterned(pattern))
+            let (how, text) = patterned(pattern);
+            let case = if *cased { " exactly" } else { "" };
+            (format!("{how}{case}"), text)
         }
-        Test::Number(number) => format!("is {number}"),
-        Test::Bool(yes) => format!("is {yes}"),
-        Test::Null => "is missing or null".to_owned(),
-        Test::Exists(true) => "is there".to_owned(),
-        Test::Exists(false) => "is missing".to_owned(),
-        Test::Regex(source) => format!("fits /{source}/"),
-        Test::Cidr(network) => format!("lies in {network}"),
-        Test::Compare(comparison, number) => format!("{} {number}", sign(*comparison)),
+        Test::Number(number) => of("is", number.to_string()),
+        Test::Bool(yes) => of("is", yes.to_string()),
+        Test::Null => of("is missing or null", String::new()),
+        Test::Exists(true) => of("is there", String::new()),
+        Test::Exists(false) => of("is missing", String::new()),
+        Test::Regex(source) => of("fits", format!("/{source}/")),
+        Test::Cidr(network) => of("lies in", network.clone()),
+        Test::Compare(comparison, number) => of(sign(*comparison), number.to_string()),
         Test::Time { part, comparison, number } => {
-            format!("has {} {} {number} (UTC)", named(*part), sign(*comparison))
+            of(&format!("has {} {}", named(*part), sign(*comparison)), format!("{number} (UTC)"))
         }
         Test::SameAs { field, place, cased } => {
-            let case = if *cased { " (case counts)" } else { "" };
+            let case = if *cased { " exactly" } else { "" };
             let how = match place {
                 Place::Whole => "is the same as",
                 Place::Start => "starts with",
                 Place::End => "ends with",
                 Place::Anywhere => "contains",
             };
-            format!("{how} the field {field}{case}")
+            (format!("{how}{case} the field"), field.clone())
         }
     }
 }
 
 /// A text pattern: its literal text where it is one at a place, else with its wildcards.
-fn patterned(pattern: &[Piece]) -> String {
+fn patterned(pattern: &[Piece]) -> (&'static str, String) {
     if !pattern.is_empty() && pattern.iter().all(|it| *it == Piece::Many) {
-        return "has any text".to_owned();
+        return ("has any text", String::new());
     }
     let (starts, inner) = match pattern {
         [Piece::Many, inner @ ..] => (true, inner),
@@ -209,7 +242,8 @@ fn patterned(pattern: &[Piece]) -> String {
     };
     let literal: Option<String> = inner.iter().map(|it| literal(*it)).collect();
     let Some(text) = literal else {
-        return format!("is like {:?}", pattern.iter().map(|it| written(*it)).collect::<String>());
+        let text: String = pattern.iter().map(|it| written(*it)).collect();
+        return ("is like", quoted(&text));
     };
     let how = match (starts, ends) {
         (false, false) => "is",
@@ -217,7 +251,12 @@ fn patterned(pattern: &[Piece]) -> String {
         (true, false) => "ends with",
         (true, true) => "contains",
     };
-    format!("{how} {text:?}")
+    (how, quoted(&text))
+}
+
+/// In quotes, and otherwise as it is: whoever shows it makes it harmless.
+fn quoted(text: &str) -> String {
+    format!("\"{text}\"")
 }
 
 fn literal(piece: Piece) -> Option<char> {
@@ -287,7 +326,7 @@ mod tests {
             [
                 "all of",
                 "  all of",
-                "    verb is \"get\" or is \"list\"",
+                "    verb is \"get\" or \"list\"",
                 "    code >= 400",
                 "    user.username starts with \"system:\"",
                 "  not",
@@ -305,12 +344,13 @@ mod tests {
             ("a: 'x*y?'", "is like \"x*y?\""),
             ("a: '*'", "has any text"),
             ("a|contains: x", "contains \"x\""),
-            ("a|endswith|cased: X", "ends with \"X\" (case counts)"),
+            ("a|endswith|cased: X", "ends with exactly \"X\""),
             ("a|cidr: 10.0.0.0/8", "lies in 10.0.0.0/8"),
             ("a|neq: x", "is there, and no value of it is \"x\""),
             ("a|hour|gte: 18", "has hour >= 18 (UTC)"),
             ("a|fieldref: b", "is the same as the field b"),
             ("a: true", "is true"),
+            ("a: [x, 1, 'y*', z]", "is \"x\", 1 or \"z\", or starts with \"y\""),
             ("a|contains|all: [x, y]", "contains \"x\" and contains \"y\""),
         ] {
             let told = told(&format!("  sel:\n    {line}\n  condition: sel\n")).join("\n");

@@ -8,6 +8,7 @@ use super::ir::Expr;
 use super::memo::Numbers;
 use super::prefilter::{Prefilter, positions};
 use super::scratch::{Context, Scratch};
+use super::sight::Correlations;
 use crate::event::Event;
 
 /// The place of a rule in its set.
@@ -34,6 +35,9 @@ pub struct RuleSet {
     prefilter: Prefilter,
     texts: Vec<(String, String)>,
     hash: String,
+    pub(super) correlations: Correlations,
+    /// Of the paths of its rules.
+    numbers: Numbers,
 }
 
 impl RuleSet {
@@ -51,7 +55,14 @@ impl RuleSet {
         nodes.iter_mut().for_each(|it| it.number(&mut numbers));
         let prefilter = Prefilter::new(&nodes);
         let hash = identity::set(&texts);
-        RuleSet { rules, exprs, nodes, prefilter, texts, hash }
+        let correlations = Correlations::default();
+        RuleSet { rules, exprs, nodes, prefilter, texts, hash, correlations, numbers }
+    }
+
+    /// With the correlations of its rules.
+    pub(super) fn correlating(mut self, mut correlations: Correlations) -> RuleSet {
+        correlations.number(&mut self.numbers);
+        RuleSet { correlations, ..self }
     }
 
     /// The rules, in the order of their files.

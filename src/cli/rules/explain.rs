@@ -17,7 +17,7 @@ const EXAMPLES: &str = "\
 Examples:
   kustos rules explain 672b3875-e7a8-4170-bd60-87022a9ee663 audit.log:17
   kustos rules explain my-rule --rules ./my-rules '{\"verb\":\"get\"}'
-  kubectl get --raw /audit-event | kustos rules explain my-rule -
+  grep 0f3e4b6a audit.log | kustos rules explain my-rule -
 
 Exit code 0 when the rule matches, 1 when it does not.";
 
@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
     } else {
         headed(&rules, index, &explained, out)?;
         let marks = Marks::fitting(stdout().is_terminal());
-        tree::judged(out, &explained.condition, marks, 0)?;
+        tree::weighed(out, &explained.condition, marks, 0)?;
     }
     Ok(u8::from(!explained.matches))
 }
@@ -64,7 +64,8 @@ fn headed(
     writeln!(out, "{verdict}: {}", named(rules, index))?;
     if !explained.reached {
         let asked: Vec<&str> = needs(rules, index).index.into_keys().collect();
-        writeln!(out, "the index passes it over, by one of: {}", asked.join(", "))?;
+        let asked = asked.join(", ");
+        writeln!(out, "the index passed it over: it requires certain values of {asked}")?;
     }
     writeln!(out)?;
     Ok(())

@@ -128,7 +128,7 @@ fn logic(asks: &Outline, needs: &Needs, out: &mut impl Write) -> io::Result<()> 
     if needs.fields.is_empty() {
         writeln!(out, "  any: it searches the whole event, or asks for nothing")?;
     }
-    writeln!(out, "\nIndex: an event that has none of these is not judged\n")?;
+    writeln!(out, "\nIndex: only an event that has one of these in each field is judged\n")?;
     for (field, values) in &needs.index {
         let missing = || "(missing)".to_owned();
         let values: Vec<String> =

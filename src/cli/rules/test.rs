@@ -90,12 +90,12 @@ fn case(suite: &Suite, trial: &Trial, out: &mut impl Write) -> Result<()> {
     writeln!(out, "  {place}: {}", shown(&told(trial)))?;
     if let Outcome::Failed { because, .. } = &trial.outcome {
         let marks = Marks::fitting(stdout().is_terminal());
-        for (title, judged) in because {
+        for (title, weighed) in because {
             if because.len() > 1 {
                 writeln!(out, "    rule \"{}\"", plain::field(title))?;
             }
             let mut tree = Vec::new();
-            tree::judged(&mut tree, judged, marks, 0)?;
+            tree::weighed(&mut tree, weighed, marks, 0)?;
             for line in String::from_utf8_lossy(&tree).lines() {
                 writeln!(out, "    {line}")?;
             }

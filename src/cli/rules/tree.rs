@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 
 use crate::alert::plain;
-use crate::rules::{Condition, Judged, Kind, Outline};
+use crate::rules::{Condition, Kind, Outline, Weighed};
 
 /// Characters of what one condition asks that are shown.
 const ASKS_CHARS_MAX: usize = 400;
@@ -45,23 +45,23 @@ pub(super) fn outline(out: &mut dyn Write, outline: &Outline, depth: usize) -> i
 }
 
 /// Writes what a rule asks and what the event says to it.
-pub(super) fn judged(
+pub(super) fn weighed(
     out: &mut dyn Write,
-    judged: &Judged,
+    weighed: &Weighed,
     marks: Marks,
     depth: usize,
 ) -> io::Result<()> {
-    let (indent, mark) = ("  ".repeat(depth), marks.of(judged.holds));
-    writeln!(out, "{mark} {indent}{}{}", sentence(&judged.condition), here(judged))?;
-    for part in &judged.parts {
-        self::judged(out, part, marks, depth + 1)?;
+    let (indent, mark) = ("  ".repeat(depth), marks.of(weighed.holds));
+    writeln!(out, "{mark} {indent}{}{}", sentence(&weighed.condition), here(weighed))?;
+    for part in &weighed.parts {
+        self::weighed(out, part, marks, depth + 1)?;
     }
-    if judged.condition.kind == Kind::Members && judged.parts.is_empty() {
+    if weighed.condition.kind == Kind::Members && weighed.parts.is_empty() {
         writeln!(out, "{} {indent}  (no member)", " ".repeat(mark.chars().count()))?;
     }
-    if judged.condition.kind == Kind::Members && judged.untold > 0 {
+    if weighed.condition.kind == Kind::Members && weighed.untold > 0 {
         let blank = " ".repeat(mark.chars().count());
-        writeln!(out, "{blank} {indent}  and {} more members", judged.untold)?;
+        writeln!(out, "{blank} {indent}  and {} more members", weighed.untold)?;
     }
     Ok(())
 }
@@ -76,15 +76,15 @@ fn sentence(condition: &Condition) -> String {
 }
 
 /// What the event holds in the field.
-fn here(judged: &Judged) -> String {
-    let Some(found) = &judged.found else {
+fn here(weighed: &Weighed) -> String {
+    let Some(found) = &weighed.found else {
         return String::new();
     };
-    let more = match judged.untold {
+    let more = match weighed.untold {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let there = judged.compared.as_deref().map(|it| format!("; there: {}", values(it)));
+    let there = weighed.compared.as_deref().map(|it| format!("; there: {}", values(it)));
     format!("   [here: {}{more}{}]", values(found), there.unwrap_or_default())
 }
 

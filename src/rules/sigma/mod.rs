@@ -4,6 +4,7 @@
 //! decided here. See <https://sigmahq.io/sigma-specification/>.
 
 mod alias;
+mod correlation;
 mod detection;
 mod document;
 mod encode;
@@ -13,14 +14,15 @@ mod value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rsigma_parser::{LogSource, SigmaCollection, SigmaRule, parse_sigma_yaml};
+use rsigma_parser::{CorrelationRule, LogSource, SigmaCollection, SigmaRule, parse_sigma_yaml};
 
 use self::document::Document;
 use super::Level;
 use super::advice::{Audience, advise};
-use super::ir::{About, Draft, Expr};
+use super::ir::{About, CorrelationDraft, Draft, Expr};
 use super::load::{Fault, RuleError};
 
+pub(super) use self::correlation::CorrelationFault;
 pub(super) use self::item::SigmaFault;
 
 /// What placeholders (`%name%` under `expand`) stand for.
@@ -30,6 +32,7 @@ pub(super) type Placeholders = BTreeMap<String, Vec<String>>;
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
     pub(super) drafts: Vec<Draft>,
+    pub(super) correlations: Vec<CorrelationDraft>,
     pub(super) errors: Vec<RuleError>,
     pub(super) warnings: Vec<RuleError>,
 }
@@ -44,11 +47,14 @@ pub(super) fn parse(file: &Path, text: &str, placeholders: &Placeholders) -> Par
     let mut before = Counts::default();
     for (at, document) in documents.iter().enumerate() {
         let earlier = if linked { documents.get(..at).unwrap_or_default() } else { &[] };
-        let given: Vec<&str> = earlier.iter().chain([document]).map(|it| &*it.text).collect();
+        let given = || earlier.iter().chain([document]);
+        let plain: Vec<_> = given().map(|it| correlation::plain(&it.text)).collect();
+        let skipped = plain.iter().take(earlier.len()).map(|it| it.lines().count() + 1).sum();
+        let plain = plain.join("\n---\n");
+        let given: Vec<&str> = given().map(|it| &*it.text).collect();
         let given = given.join("\n---\n");
         let reader = Reader { file, document, given: &given, placeholders };
-        let skipped = earlier.iter().map(|it| it.text.lines().count() + 1).sum();
-        match parse_sigma_yaml(&given) {
+        match parse_sigma_yaml(&plain) {
             Ok(collection) => {
                 reader.collect(&collection, &before, skipped, &mut parsed);
                 before = if linked { Counts::of(&collection) } else { Counts::default() };
@@ -103,9 +109,9 @@ impl Reader<'_> {
     ) {
         let errors: Vec<&String> = collection.errors.iter().skip(before.errors).collect();
         parsed.errors.extend(errors.iter().map(|it| self.error(skipped, it)));
-        for correlation in collection.correlations.iter().skip(before.correlations) {
-            let fault = Fault::Correlation;
-            parsed.errors.push(self.fault(Some(&correlation.title), "correlation", fault));
+        let correlations = collection.correlations.iter().skip(before.correlations);
+        for correlation in correlations.filter(|_| errors.is_empty()) {
+            self.correlation(correlation, parsed);
         }
         for filter in collection.filters.iter().skip(before.filters) {
             parsed.errors.push(self.fault(Some(&filter.title), "filter", Fault::Filter));
@@ -157,9 +163,37 @@ impl Reader<'_> {
         told.collect()
     }
 
+    fn correlation(&self, rule: &CorrelationRule, parsed: &mut Parsed) {
+        match correlation::spec(&self.document.text) {
+            Ok(spec) => {
+                let about = About {
+                    id: rule.id.clone().filter(|it| !it.is_empty()),
+                    name: rule.name.clone().filter(|it| !it.is_empty()),
+                    title: rule.title.clone(),
+                    level: rule.level.map_or(DEFAULT_LEVEL, level),
+                    description: rule.description.clone().unwrap_or_default().trim().to_owned(),
+                    status: rule.status.map(|it| format!("{it:?}").to_lowercase()),
+                    tags: rule.tags.clone(),
+                    falsepositives: rule.falsepositives.clone(),
+                    references: rule.references.clone(),
+                    runbook: runbook(&rule.custom_attributes),
+                    file: self.file.to_path_buf(),
+                    line: self.document.line,
+                    source: self.given.to_owned(),
+                };
+                parsed.correlations.push(CorrelationDraft { about, spec });
+            }
+            Err(blame) => {
+                let fault = Fault::Correlation(blame.fault);
+                parsed.errors.push(self.fault(Some(&rule.title), &blame.near, fault));
+            }
+        }
+    }
+
     fn about(&self, rule: &SigmaRule) -> About {
         About {
             id: rule.id.clone().filter(|it| !it.is_empty()),
+            name: rule.name.clone().filter(|it| !it.is_empty()),
             title: rule.title.clone(),
             level: rule.level.map_or(DEFAULT_LEVEL, level),
             description: rule.description.clone().unwrap_or_default().trim().to_owned(),
@@ -167,11 +201,7 @@ impl Reader<'_> {
             tags: rule.tags.clone(),
             falsepositives: rule.falsepositives.clone(),
             references: rule.references.clone(),
-            runbook: rule
-                .custom_attributes
-                .get("runbook")
-                .and_then(|it| it.as_str())
-                .map(str::to_owned),
+            runbook: runbook(&rule.custom_attributes),
             file: self.file.to_path_buf(),
             line: self.document.line,
             source: self.given.to_owned(),
@@ -208,6 +238,11 @@ fn audience(source: &LogSource) -> Audience {
         Some(_) => Audience::Other,
         None => Audience::Unstated,
     }
+}
+
+#[expect(clippy::disallowed_types, reason = "the parser's own; nothing depends on its order")]
+fn runbook(attributes: &std::collections::HashMap<String, yaml_serde::Value>) -> Option<String> {
+    attributes.get("runbook").and_then(|it| it.as_str()).map(str::to_owned)
 }
 
 /// The level of a rule that states none.

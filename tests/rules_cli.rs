@@ -205,12 +205,19 @@ fn rules_are_listed_by_level_and_tag_in_three_formats() {
     let ran = here.run(&["list", "--rules", "r", "-o", "json"]).ended(0);
     let all: Value = serde_json::from_str(&ran.stdout).unwrap();
     let want = json!({"level":"low","id":"pod-1","title":"Host path","dialect":"sigma",
-        "tags":["attack.t1610"],"file":"r/b.yml","line":1});
+        "only_counted":false,"tags":["attack.t1610"],"file":"r/b.yml","line":1});
     assert_eq!(all[1], want);
     let table = here.run(&["list", "--rules", "r", "-o", "table"]);
     says(&table, 0, &["read-1", "Secret read", "r/a.yml:1", "attack.t1610"]);
     let csv = here.run(&["list", "--rules", "r", "-o", "csv"]);
-    says(&csv, 0, &["level,id,title,dialect,tags,file,line\n", "low,pod-1,Host path,sigma,"]);
+    says(
+        &csv,
+        0,
+        &[
+            "level,id,title,dialect,only_counted,tags,file,line\n",
+            "low,pod-1,Host path,sigma,false,",
+        ],
+    );
     assert_eq!(here.run(&["list"]).ended(0).rows().len(), shipped().unwrap().len());
     here.run(&["list", "--level", "worse"]).ended(2);
 }
@@ -221,8 +228,8 @@ fn a_rule_is_shown_with_what_it_asks_and_needs() {
     let ran = here.run(&["show", "read-1", "--rules", "r.yml"]);
     let wanted = [
         "Secret read\n",
-        "needs    audit level Metadata\n",
-        "stages   ResponseComplete\n",
+        "needs      audit level Metadata\n",
+        "stages     ResponseComplete\n",
         "    verb is \"get\" or \"list\"\n",
         "  not\n    user.username starts with \"system:\"\n",
         "  verb: get, list\n",
@@ -232,7 +239,7 @@ fn a_rule_is_shown_with_what_it_asks_and_needs() {
     assert!(!ran.stdout.contains("Host path"), "the other rule's text: {}", ran.stdout);
     let ran = here.run(&["show", "Host path", "--rules", "r.yml"]);
     let places = "hostPath  requestObject.spec.volumes.hostPath.path, ";
-    says(&ran, 0, &["needs    audit level Request\n", places, "title: Host path"]);
+    says(&ran, 0, &["needs      audit level Request\n", places, "title: Host path"]);
     let ran = here.run(&["show", "pod-1", "--rules", "r.yml", "-o", "json"]).ended(0);
     let shown: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&shown["rule"]["line"], &shown["needs"]["level"]), (&json!(14), &json!("Request")));
@@ -282,6 +289,57 @@ fn an_event_is_explained_wherever_it_stands() {
     let told: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((&told["matches"], &told["reached"]), (&json!(false), &json!(true)));
     assert_eq!(told["condition"]["parts"][1]["parts"][0]["found"], json!(["\"system:node:n\""]));
+}
+
+const OFTEN: &str = "title: Secrets read often\nid: often-1\nlevel: critical\ncorrelation:\n  type: event_count\n  \
+rules: [read-1]\n  group-by: [user.username]\n  timespan: 5m\n  condition: {gte: 2}\n";
+
+#[test]
+fn a_correlation_is_checked_listed_shown_explained_and_tested() {
+    let here = Here::with(&[("r/a.yml", &format!("{READ}---\n{OFTEN}"))]);
+    says(&here.run(&["check", "r"]), 0, &["2 rules good"]);
+    let rows = here.run(&["list", "--rules", "r", "-o", "ndjson"]).rows();
+    let silent: Vec<&Value> = rows.iter().map(|it| &it["only_counted"]).collect();
+    assert_eq!(silent, [&json!(true), &json!(false)]);
+    says(&here.run(&["list", "--rules", "r", "-o", "table"]), 0, &["only counted"]);
+
+    let shown = here.run(&["show", "often-1", "--rules", "r"]);
+    let wanted = [
+        "type       event_count\n",
+        "group by   user.username\n",
+        "window     the 5m before each event\n",
+        "fires when events >= 2\n",
+        "  \"Secret read\" (read-1): audit level Metadata\n",
+        "  type: event_count\n",
+    ];
+    says(&shown, 0, &wanted);
+    let counted = "counted by \"Secrets read often\" (often-1); it gives no finding of its own\n";
+    says(&here.run(&["show", "read-1", "--rules", "r"]), 0, &[counted]);
+    let ran = here.run(&["explain", "often-1", &by("eve"), "--rules", "r"]);
+    says(&ran, 0, &["(often-1) counts what these find:\n\nmatch: \"Secret read\" (read-1)\n"]);
+
+    let at = |minute: u32| {
+        by("eve").replacen(
+            '{',
+            &format!("{{\"stageTimestamp\":\"2026-11-23T03:{minute:02}:00Z\","),
+            1,
+        )
+    };
+    let sequence = |matches: bool, second: u32| {
+        format!(
+            "{{\"match\":{matches},\"why\":\"two reads\",\"events\":[{},{}]}}\n",
+            at(0),
+            at(second)
+        )
+    };
+    here.write("r/a.test.jsonl", &(sequence(true, 3) + &sequence(false, 6)));
+    says(
+        &here.run(&["test", "r"]),
+        0,
+        &["2 cases of 2 rules in 1 file: 2 passed, 0 failed, 0 untested"],
+    );
+    here.write("r/a.test.jsonl", &(sequence(false, 3) + &sequence(true, 3)));
+    says(&here.run(&["test", "r"]), 1, &["r/a.test.jsonl:1: a match: two reads"]);
 }
 
 #[test]

@@ -7,19 +7,24 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::{Correlator, Judged, Limits, Origin, judge};
 use crate::decode;
 use crate::event::Event;
-use crate::rules::{Rule, RuleIndex, RuleSet, Scratch, Weighed, explain};
+use crate::rules::{RuleIndex, RuleSet, Scratch, Subject, Weighed, explain};
 
 /// What a test file is called: the rule file's name with this ending instead of its own.
 pub const ENDING: &str = "test.jsonl";
 
 /// A test file larger than this is refused: it is a log.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// The cluster that the events of a case are of.
+const CLUSTER: &str = "test";
 
 /// Rules whose conditions are told about one failed case; a file may have hundreds.
 const EXPLAINED_MAX: usize = 3;
@@ -96,18 +101,19 @@ pub enum TrialError {
 ///
 /// # Errors
 /// When a test file is there and cannot be read.
-pub fn suites(rules: &RuleSet) -> Result<Vec<Suite>, TrialError> {
-    let mut files: Vec<(&Path, Vec<RuleIndex>)> = Vec::new();
-    for (index, rule) in rules.indexed() {
+pub fn suites(rules: &Arc<RuleSet>) -> Result<Vec<Suite>, TrialError> {
+    let mut files: Vec<(&Path, Vec<Subject>)> = Vec::new();
+    for (subject, rule) in rules.subjects() {
         match files.iter_mut().find(|(file, _)| *file == rule.file) {
-            Some((_, subjects)) => subjects.push(index),
-            None => files.push((&rule.file, vec![index])),
+            Some((_, subjects)) => subjects.push(subject),
+            None => files.push((&rule.file, vec![subject])),
         }
     }
+    files.sort_by_key(|(file, _)| *file);
     files.into_iter().map(|(file, subjects)| suite(rules, file, &subjects)).collect()
 }
 
-fn suite(rules: &RuleSet, file: &Path, subjects: &[RuleIndex]) -> Result<Suite, TrialError> {
+fn suite(rules: &Arc<RuleSet>, file: &Path, subjects: &[Subject]) -> Result<Suite, TrialError> {
     let tests = file.with_extension(ENDING);
     let mut suite = Suite {
         rules: file.to_path_buf(),
@@ -166,10 +172,10 @@ impl<'c> Case<'c> {
 
 /// The rules of one file, and what its cases have said about them.
 struct Court<'r> {
-    rules: &'r RuleSet,
-    subjects: &'r [RuleIndex],
+    rules: &'r Arc<RuleSet>,
+    subjects: &'r [Subject],
     /// Rules with a case that they must not match, and with one that they must.
-    tried: [BTreeSet<RuleIndex>; 2],
+    tried: [BTreeSet<Subject>; 2],
 }
 
 impl Court<'_> {
@@ -197,7 +203,7 @@ impl Court<'_> {
             tried.extend(&subjects);
         }
         let fired = fired(self.rules, &events);
-        let found: Vec<RuleIndex> =
+        let found: Vec<Subject> =
             subjects.iter().copied().filter(|it| fired.contains(it)).collect();
         if found.is_empty() != case.r#match {
             return Ok(Outcome::Passed);
@@ -207,40 +213,46 @@ impl Court<'_> {
         Ok(Outcome::Failed { told, because: self.because(guilty, &events) })
     }
 
-    fn subjects(&self, named: Option<&str>) -> Result<Vec<RuleIndex>, String> {
+    /// The rule that is named; or else those of the file that give findings.
+    fn subjects(&self, named: Option<&str>) -> Result<Vec<Subject>, String> {
         let Some(name) = named else {
-            return Ok(self.subjects.to_vec());
+            let all = self.subjects.iter().copied();
+            return Ok(all.filter(|it| !self.rules.only_counted(*it)).collect());
         };
-        let index = self.rules.find(name).map_err(|error| error.to_string())?;
-        if !self.subjects.contains(&index) {
-            let file = self.rules.rule(index).file.display();
-            return Err(format!("rule \"{name}\" is in {file}, and so are its tests beside that"));
+        let subject = self.rules.find(name).map_err(|error| error.to_string())?;
+        if !self.subjects.contains(&subject) {
+            let file = self.rules.about(subject).file.display();
+            return Err(format!("rule \"{name}\" is in {file}, and so its tests lie beside that"));
         }
-        Ok(vec![index])
+        Ok(vec![subject])
     }
 
     /// Why the rules decided so about a single event. A sequence has no one reason.
-    fn because(&self, guilty: &[RuleIndex], events: &[Event<'_>]) -> Vec<(String, Weighed)> {
+    fn because(&self, guilty: &[Subject], events: &[Event<'_>]) -> Vec<(String, Weighed)> {
         let [event] = events else {
             return Vec::new();
         };
-        let told = |index: &RuleIndex| {
-            let weighed = explain(self.rules, *index, event).condition.decisive();
-            (self.rules.rule(*index).title.clone(), weighed)
+        let rules = guilty.iter().filter_map(|it| match it {
+            Subject::Rule(index) => Some(*index),
+            Subject::Correlation(_) => None,
+        });
+        let told = |index: RuleIndex| {
+            let weighed = explain(self.rules, index, event).condition.decisive();
+            (self.rules.rule(index).title.clone(), weighed)
         };
-        guilty.iter().take(EXPLAINED_MAX).map(told).collect()
+        rules.take(EXPLAINED_MAX).map(told).collect()
     }
 
-    /// What no case says.
+    /// What no case says. A rule that is only counted is tried by way of the correlation.
     fn untested(&self) -> Vec<String> {
         let [must_not, must] = &self.tried;
         let mut untested = Vec::new();
-        for index in self.subjects {
-            let Rule { title, .. } = self.rules.rule(*index);
-            if !must.contains(index) {
+        for subject in self.subjects.iter().filter(|it| !self.rules.only_counted(**it)) {
+            let title = &self.rules.about(*subject).title;
+            if !must.contains(subject) {
                 untested.push(format!("rule \"{title}\" has no case that it must match"));
             }
-            if !must_not.contains(index) {
+            if !must_not.contains(subject) {
                 untested.push(format!("rule \"{title}\" has no case that it must not match"));
             }
         }
@@ -248,14 +260,25 @@ impl Court<'_> {
     }
 }
 
-/// The rules that find something in the sequence.
-fn fired(rules: &RuleSet, events: &[Event<'_>]) -> BTreeSet<RuleIndex> {
-    let (mut scratch, mut found) = (Scratch::default(), Vec::new());
-    let mut fired = BTreeSet::new();
-    for event in events {
-        rules.matches(event, &mut scratch, &mut found);
-        fired.extend(found.iter().copied());
+/// The rules and correlations that find something in the sequence. Its time is that of its
+/// events and ends with the last one.
+fn fired(rules: &Arc<RuleSet>, events: &[Event<'_>]) -> BTreeSet<Subject> {
+    let (mut scratch, mut matching) = (Scratch::default(), Vec::new());
+    let mut correlator = Correlator::new(Arc::clone(rules), Limits::default());
+    let (mut fired, mut found) = (BTreeSet::new(), Vec::new());
+    for (position, event) in (0..).zip(events) {
+        let origin = Origin { cluster: CLUSTER, source: CLUSTER, position };
+        let mut judged = Judged::default();
+        judge(event, rules, &mut scratch, &origin, &mut judged);
+        judged.observations.into_iter().for_each(|it| correlator.observe(it, &mut found));
+        // Also those that are only counted: a case may name one.
+        rules.matches(event, &mut scratch, &mut matching);
+        fired.extend(matching.iter().map(|it| Subject::Rule(*it)));
+        if let Some(time) = rules.time(event, &scratch) {
+            correlator.advance(CLUSTER, time, &mut found);
+        }
     }
+    fired.extend(found.iter().filter_map(|it| rules.find(&it.rule.id).ok()));
     fired
 }
 
@@ -275,7 +298,7 @@ mod tests {
             durable::write(&folder.path().join("x.test.jsonl"), tests.as_bytes()).unwrap();
         }
         let rules = load(&[file], &LoadOptions::default()).unwrap().rules;
-        suites(&rules).unwrap().remove(0)
+        suites(&Arc::new(rules)).unwrap().remove(0)
     }
 
     fn told(line: &str) -> String {
@@ -335,5 +358,34 @@ mod tests {
         let path = folder.path().join("x.test.jsonl");
         fs::File::create(&path).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
         assert!(matches!(text(&path), Err(TrialError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_correlation_is_tried_with_a_sequence_and_what_it_counts_by_way_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.yml");
+        let text = "title: Refused\nname: refused\nid: r-1\ndetection:\n  a:\n    code: 403\n  condition: a\n---\n\
+            title: Refused often\nid: c-1\ncorrelation:\n  type: event_count\n  rules: [refused]\n  \
+            group-by: [user.username]\n  timespan: 1m\n  condition: {gte: 3}\n";
+        durable::write(&file, text.as_bytes()).unwrap();
+        let event = |user: &str, second: u32| {
+            format!(
+                r#"{{"auditID":"a","stage":"ResponseComplete","stageTimestamp":"2026-11-23T03:00:{second:02}Z","user":{{"username":"{user}"}},"responseStatus":{{"code":403}}}}"#
+            )
+        };
+        let case = |matches: bool, rule: &str, events: &[String]| {
+            let events = events.join(",");
+            format!("{{\"match\":{matches},\"why\":\"w\"{rule},\"events\":[{events}]}}\n")
+        };
+        let three = [event("eve", 1), event("eve", 2), event("eve", 3)];
+        let tests = case(true, "", &three)
+            + &case(true, ",\"rule\":\"c-1\"", &three)
+            + &case(false, "", &[event("eve", 1), event("bob", 2), event("eve", 3)])
+            + &case(true, ",\"rule\":\"Refused\"", &three[..1]);
+        durable::write(&folder.path().join("x.test.jsonl"), tests.as_bytes()).unwrap();
+        let rules = load(&[file], &LoadOptions::default()).unwrap().rules;
+        let suite = suites(&Arc::new(rules)).unwrap().remove(0);
+        assert_eq!(suite.untested, Vec::<String>::new());
+        assert!(suite.trials.len() == 4 && suite.trials.iter().all(Trial::passed), "{suite:?}");
     }
 }

@@ -51,6 +51,15 @@ pub(super) struct Rooted {
     opens: Option<Field>,
 }
 
+/// Where a path begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Opening<'p> {
+    Field(Field),
+    /// A key that no audit event has.
+    Key(&'p str),
+    Unknown,
+}
+
 /// Why a name is no way to a value.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NameError {
@@ -226,6 +235,15 @@ impl Rooted {
     fn new(root: Root, path: Path) -> Rooted {
         let opens = path.first().filter(|_| root == Root::Line).and_then(Field::at);
         Rooted { root, path, numbers: Box::default(), opens }
+    }
+
+    /// What an audit event has if the path leads anywhere in it.
+    pub(super) fn opening(&self) -> Opening<'_> {
+        match (self.root.field().or(self.opens), self.path.first()) {
+            (Some(field), _) => Opening::Field(field),
+            (None, Some(key)) => Opening::Key(key),
+            (None, None) => Opening::Unknown,
+        }
     }
 
     /// Whether the line may hold the path's first key, found without parsing the values.

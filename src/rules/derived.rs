@@ -11,7 +11,7 @@ use super::spare;
 use crate::event::Field;
 
 /// One computed field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Derived {
     UserNamespace,
     ServiceAccount,

@@ -65,6 +65,13 @@ pub(super) enum Quantifier {
     None,
 }
 
+impl Quantifier {
+    /// Whether it is false where there is no member.
+    pub(super) fn needs_a_member(self) -> bool {
+        matches!(self, Quantifier::Any | Quantifier::All)
+    }
+}
+
 /// A field, and what its value must be like.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Item {

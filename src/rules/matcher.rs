@@ -59,6 +59,19 @@ impl Matcher {
         })
     }
 
+    /// Whether it fails for `null`, as for every value that has no text and is no number.
+    pub(super) fn needs_a_value(&self) -> bool {
+        match self {
+            Matcher::Text(_)
+            | Matcher::Number(_)
+            | Matcher::Bool(_)
+            | Matcher::Regex(_)
+            | Matcher::Cidr(_)
+            | Matcher::Compare(..)
+            | Matcher::Time { .. } => true,
+        }
+    }
+
     /// Whether the value passes.
     pub(super) fn fits(&self, leaf: &Leaf<'_>) -> bool {
         match self {

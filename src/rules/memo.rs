@@ -35,7 +35,7 @@ impl Numbers {
 }
 
 /// The places of one event.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Memo {
     /// By number; of another event when the stamp is not this one's.
     known: Vec<Known>,
@@ -50,6 +50,13 @@ struct Known {
     end: u32,
     /// Whether longer paths may go on from here: no key on the last step had a dot in it.
     onward: bool,
+}
+
+impl Default for Memo {
+    /// No slot is of the first event before it is filled, so the stamp is none of an empty one.
+    fn default() -> Memo {
+        Memo { known: Vec::new(), places: Vec::new(), stamp: Known::default().stamp + 1 }
+    }
 }
 
 impl Memo {
@@ -167,6 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn the_first_event_of_all_is_like_any_other() {
+        let (mut memo, mut numbers) = (Memo::default(), Numbers::default());
+        numbers.of(Root::RequestObject, &Path::parse("b"));
+        let (reached, walked) = both(&mut memo, &mut numbers, r#"{"a":1,"b":2}"#, "a");
+        assert_eq!(reached, Some(walked));
+        let (reached, walked) = both(&mut memo, &mut numbers, r#"{"a":1,"b":2}"#, "b");
+        assert_eq!(reached, Some(walked));
+    }
+
+    #[test]
     fn the_tree_itself_is_left_to_the_walk() {
         let mut parts = Parts::default();
         parts.read("[1]");
@@ -184,6 +201,15 @@ mod tests {
         assert_eq!(both(&mut memo, &mut numbers, json, "a").0.unwrap().len(), 1);
         assert_eq!(both(&mut memo, &mut numbers, json, "a.b").0, None);
         assert_eq!(both(&mut memo, &mut numbers, json, "c.d").0, None);
+    }
+
+    #[test]
+    fn a_fresh_memory_knows_nothing_of_paths_with_lower_numbers() {
+        let (mut memo, mut numbers) = (Memo::default(), Numbers::default());
+        let json = r#"{"a":1,"b":2}"#;
+        numbers.of(Root::RequestObject, &Path::parse("a"));
+        assert_eq!(both(&mut memo, &mut numbers, json, "b").0.unwrap().len(), 1);
+        assert_eq!(both(&mut memo, &mut numbers, json, "a").0.unwrap().len(), 1);
     }
 
     /// Objects and arrays whose keys are those of the paths below.

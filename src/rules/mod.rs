@@ -4,9 +4,9 @@
 //!
 //! `load` reads files, `sigma` is the Sigma front end, `compile` and `matcher`
 //! make the form executable, `prefilter` finds the candidates, `access` knows
-//! where a field's value lies. `outline`, `explain`, `needs` and `coverage` tell people
-//! what rules ask, why one matched, what it needs, what they cover. Which names rules may
-//! use is in `taxonomy`, and what to say about those they use in vain in `advice`.
+//! where a field's value lies. `outline`, `counting`, `explain`, `needs` and `coverage` tell
+//! people what rules ask, why one matched, what it needs, what they cover. Which names rules
+//! may use is in `taxonomy`, and what to say about those they use in vain in `advice`.
 //! `link` joins correlations to the rules they count, and `sight` says what they see in an event.
 //!
 //! **Invariant:** a rule that could not be understood is an error, never a rule
@@ -17,6 +17,7 @@ mod access;
 mod advice;
 mod compile;
 pub mod correlation;
+pub mod counting;
 pub mod coverage;
 mod derived;
 mod embedded;
@@ -58,7 +59,7 @@ pub use explain::{Explanation, Weighed, explain};
 pub use identity::load_kept;
 pub use level::{Level, LevelError};
 pub use load::{LoadError, LoadOptions, Loaded, RuleError, files, load, load_text};
-pub use lookup::LookupError;
+pub use lookup::{LookupError, Subject};
 pub use needs::{AuditLevel, Needs, Stage, needs};
 pub use outline::{Condition, Kind, Outline, outline};
 pub use scratch::Scratch;

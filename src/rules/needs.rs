@@ -89,7 +89,7 @@ pub fn needs(rules: &RuleSet, index: RuleIndex) -> Needs {
         full_level: all.unwrap_or(AuditLevel::Metadata),
         stages: least.stages,
         fields,
-        index: prefilter::demands(rules.node(index)).into_iter().collect(),
+        index: prefilter::told(rules.node(index)).into_iter().collect(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::derived::Reason;
 use super::memo::Memo;
 use super::path::Path;
 use super::tree::{Parts, Tree};
-use super::{patch, raw, spare};
+use super::{patch, prefilter, raw, spare};
 use crate::event::{Event, Field, unquote_into};
 
 /// A top-level value that is parsed on its own, so that a rule on a request's
@@ -58,7 +58,7 @@ impl Root {
         self.field().map(Field::path)
     }
 
-    fn field(self) -> Option<Field> {
+    pub(super) fn field(self) -> Option<Field> {
         ROOTS.get(self as usize).copied()
     }
 }
@@ -82,8 +82,7 @@ pub struct Scratch {
     /// Bodies that were parsed: whether there is anything to forget.
     parsed: Cell<u64>,
     unread: Cell<u64>,
-    pub(super) candidates: Vec<u64>,
-    pub(super) allowed: Vec<u64>,
+    pub(super) prefilter: prefilter::Memory,
 }
 
 impl Scratch {
@@ -184,6 +183,20 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
         if !self.event.extra_keys() {
             return Field::at(key).is_some_and(|it| self.event.json(it).is_some());
         }
+        self.any_key(&mut |it| it == key)
+    }
+
+    /// Shows every key of the object, unless it surely has none but those of audit events.
+    pub(super) fn each_extra_key(&self, show: &mut dyn FnMut(&str)) {
+        if self.event.extra_keys() {
+            self.any_key(&mut |key| {
+                show(key);
+                false
+            });
+        }
+    }
+
+    fn any_key(&self, is: &mut dyn FnMut(&str) -> bool) -> bool {
         let line = self.line();
         let mut keys = self.scratch.keys.borrow_mut();
         if !self.scratch.listed.replace(true) {
@@ -191,9 +204,10 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
             keys.extend(raw::keys(line));
         }
         keys.iter().filter_map(|at| line.get(at.clone())).any(|written| {
-            written.strip_prefix('"').and_then(|it| it.strip_suffix('"')) == Some(key)
-                || (written.contains('\\')
-                    && spare::buffer(|text| unquote_into(written, text) && text == key))
+            if written.contains('\\') {
+                return spare::buffer(|text| unquote_into(written, text) && is(text));
+            }
+            written.strip_prefix('"').and_then(|it| it.strip_suffix('"')).is_some_and(&mut *is)
         })
     }
 

@@ -6,7 +6,7 @@ use super::compile::Node;
 use super::identity;
 use super::ir::Expr;
 use super::memo::Numbers;
-use super::prefilter::{Prefilter, positions};
+use super::prefilter::{self, Prefilter};
 use super::scratch::{Context, Scratch};
 use super::sight::Correlations;
 use crate::event::Event;
@@ -116,24 +116,23 @@ impl RuleSet {
 
     /// Whether the index lets the event reach the rule: what it passes over is not judged.
     pub(super) fn reaches(&self, index: RuleIndex, context: &Context<'_, '_>) -> bool {
-        let (mut candidates, mut allowed) = (Vec::new(), Vec::new());
-        self.prefilter.candidates(context, &mut candidates, &mut allowed);
-        positions(&candidates).any(|it| it == index.0)
+        let mut memory = prefilter::Memory::default();
+        self.prefilter.candidates(context, &mut memory);
+        memory.candidates().any(|it| it as usize == index.0)
     }
 
     /// Replaces what is in `found` by the rules that match the event, in their order.
     pub fn matches(&self, event: &Event<'_>, scratch: &mut Scratch, found: &mut Vec<RuleIndex>) {
         found.clear();
         scratch.clear();
-        let mut candidates = std::mem::take(&mut scratch.candidates);
-        let mut allowed = std::mem::take(&mut scratch.allowed);
+        let mut memory = std::mem::take(&mut scratch.prefilter);
         let context = Context::new(event, scratch);
-        self.prefilter.candidates(&context, &mut candidates, &mut allowed);
+        self.prefilter.candidates(&context, &mut memory);
         let scope = Scope { context: &context, member: None };
+        let candidates = memory.candidates().map(|it| it as usize);
         let holds = |at: &usize| self.nodes.get(*at).is_some_and(|node| node.holds(scope));
-        found.extend(positions(&candidates).filter(holds).map(RuleIndex));
-        scratch.candidates = candidates;
-        scratch.allowed = allowed;
+        found.extend(candidates.filter(holds).map(RuleIndex));
+        scratch.prefilter = memory;
     }
 
     /// As [`RuleSet::matches`], but tries every rule. It is slow, and what the index

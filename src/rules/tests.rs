@@ -32,7 +32,8 @@ fn at<'l>(line: &'l str, path: &str) -> Option<&'l str> {
     inner.get(&rest.replace("\\.", ".")).map(|it| it.get())
 }
 
-/// The detection's lines below `sel:`, and whether it matches the event.
+/// The detection's lines below `sel:`, and whether it matches the event; with the index and
+/// without it.
 fn matches(sel: &str, line: &str) -> bool {
     let sel = sel.replace('\n', "\n    ");
     let text =
@@ -41,6 +42,9 @@ fn matches(sel: &str, line: &str) -> bool {
     let rules = rules.unwrap_or_else(|error| panic!("{sel}: {error}")).rules;
     let mut found = Vec::new();
     rules.matches(&event(line), &mut Scratch::default(), &mut found);
+    let mut all = Vec::new();
+    rules.matches_unindexed(&event(line), &mut Scratch::default(), &mut all);
+    assert_eq!(found, all, "{sel} | {line}");
     !found.is_empty()
 }
 

@@ -38,6 +38,26 @@ impl Pattern {
         }
     }
 
+    /// A literal, in lower case, that every text has which fits, and where. The longest one.
+    pub(super) fn literal(&self) -> Option<(Place, String)> {
+        match &self.shape {
+            Shape::Literal(place, text) => Some((*place, lower(text).into_owned())),
+            Shape::Glob(pieces) => {
+                let run = |pieces: &[Piece]| -> String {
+                    let char = |piece: &Piece| match piece {
+                        Piece::Char(c) => Some(*c),
+                        Piece::One | Piece::Many | Piece::Dash => None,
+                    };
+                    pieces.iter().filter_map(char).collect()
+                };
+                let runs = pieces.split(|it| !matches!(it, Piece::Char(_))).map(run);
+                let longest = runs.max_by_key(String::len).filter(|it| !it.is_empty())?;
+                Some((Place::Anywhere, lower(&longest).into_owned()))
+            }
+            Shape::Anything => None,
+        }
+    }
+
     /// Whether `text` fits.
     pub(super) fn fits(&self, text: &str) -> bool {
         if self.cased || text.is_ascii() {

@@ -104,7 +104,7 @@ fn object(severity: Severity, about: &RuleError) -> serde_json::Value {
 }
 
 fn summary(loaded: &Loaded) -> String {
-    let (good, bad) = (loaded.rules.len() as u64, loaded.errors.len());
+    let (good, bad) = (loaded.rules.subjects().count() as u64, loaded.errors.len());
     let warnings = counted(loaded.warnings.len() as u64, "warning");
     format!("{} good, {bad} broken, {warnings}", counted(good, "rule"))
 }

@@ -12,6 +12,7 @@ use crate::alert::plain;
 use crate::cli::output::{counted, fitting_table};
 use crate::cli::shared::RuleArgs;
 use crate::durable;
+use crate::rules::Rule;
 use crate::rules::coverage::{By, Coverage, Covered, coverage, navigator_layer};
 
 const EXAMPLES: &str = "\
@@ -39,14 +40,16 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
     let rules = args.rules.load()?;
-    let coverage = coverage(rules.rules());
+    let telling: Vec<&Rule> =
+        rules.subjects().filter(|(it, _)| !rules.only_counted(*it)).map(|(_, rule)| rule).collect();
+    let coverage = coverage(telling.iter().copied());
     if let Some(file) = &args.navigator {
         let layer = serde_json::to_vec_pretty(&navigator_layer(&coverage, LAYER))?;
         durable::write(file, &layer)?;
     }
     match args.output {
         Output::Json => writeln!(out, "{}", serde_json::to_string(&coverage)?)?,
-        Output::Human => tables(&coverage, rules.len(), out)?,
+        Output::Human => tables(&coverage, telling.len(), out)?,
     }
     Ok(0)
 }

@@ -4,12 +4,14 @@ use std::io::{BufRead, BufReader, IsTerminal, Read, Write, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
 use super::show::{Output, named};
 use super::tree::{self, Marks};
 use crate::cli::shared::{RuleArgs, Usage};
 use crate::decode;
-use crate::rules::{Explanation, RuleIndex, RuleSet, explain, needs};
+use crate::rules::counting::counting;
+use crate::rules::{Explanation, RuleIndex, RuleSet, Subject, explain, needs};
 use crate::source::LINE_BYTES_MAX;
 use crate::source::open::{Input, open};
 
@@ -19,7 +21,8 @@ Examples:
   kustos rules explain my-rule --rules ./my-rules '{\"verb\":\"get\"}'
   grep 0f3e4b6a audit.log | kustos rules explain my-rule -
 
-Exit code 0 when the rule matches, 1 when it does not.";
+Of a correlation, the rules that it counts are explained. Exit code 0 when the rule, or one of
+them, matches; 1 when not.";
 
 /// Say condition by condition why a rule matches an event, or does not.
 #[derive(Debug, clap::Args)]
@@ -40,34 +43,69 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
     let rules = args.rules.load()?;
-    let index = rules.find(&args.id).map_err(|error| Usage(error.to_string()))?;
+    let subject = rules.find(&args.id).map_err(|error| Usage(error.to_string()))?;
     let bytes = event(&args.event)?;
     let event = decode::line(&bytes).map_err(|flaw| Usage(format!("the event is {flaw}")))?;
-    let explained = explain(&rules, index, &event);
-    if args.output == Output::Json {
-        writeln!(out, "{}", serde_json::to_string(&explained)?)?;
-    } else {
-        headed(&rules, index, &explained, out)?;
-        let marks = Marks::fitting(stdout().is_terminal());
-        tree::weighed(out, &explained.condition, marks, 0)?;
+    let indexes = judging(&rules, subject);
+    if args.output == Output::Human && matches!(subject, Subject::Correlation(_)) {
+        writeln!(out, "{} counts what these find:\n", named(&rules, subject))?;
     }
-    Ok(u8::from(!explained.matches))
+    let mut matched = false;
+    for (at, index) in indexes.into_iter().enumerate() {
+        let explained = explain(&rules, index, &event);
+        matched |= explained.matches;
+        match args.output {
+            Output::Json => writeln!(out, "{}", object(&rules, index, &explained))?,
+            Output::Human => {
+                write!(out, "{}", if at > 0 { "\n" } else { "" })?;
+                human(&rules, index, &explained, out)?;
+            }
+        }
+    }
+    Ok(u8::from(!matched))
 }
 
-fn headed(
+/// The rules that judge single events for it: of a correlation all that it counts, also by way
+/// of others.
+fn judging(rules: &RuleSet, subject: Subject) -> Vec<RuleIndex> {
+    let mut found = Vec::new();
+    // A correlation never counts itself, not by way of others either.
+    let mut open = vec![subject];
+    while let Some(subject) = open.pop() {
+        match subject {
+            Subject::Rule(index) if !found.contains(&index) => found.push(index),
+            Subject::Rule(_) => {}
+            Subject::Correlation(at) => {
+                let counts = counting(rules, at).map(|it| it.counts).unwrap_or_default();
+                open.extend(counts.iter().rev().map(|it| it.subject));
+            }
+        }
+    }
+    found
+}
+
+fn object(rules: &RuleSet, index: RuleIndex, explained: &Explanation) -> serde_json::Value {
+    let rule = rules.rule(index);
+    let mut object = json!(explained);
+    object["rule"] = json!({ "id": rule.id, "title": rule.title });
+    object
+}
+
+fn human(
     rules: &RuleSet,
     index: RuleIndex,
     explained: &Explanation,
     out: &mut impl Write,
 ) -> Result<()> {
     let verdict = if explained.matches { "match" } else { "no match" };
-    writeln!(out, "{verdict}: {}", named(rules, index))?;
+    writeln!(out, "{verdict}: {}", named(rules, Subject::Rule(index)))?;
     if !explained.reached {
         let asked: Vec<&str> = needs(rules, index).index.into_keys().collect();
         let asked = asked.join(", ");
         writeln!(out, "the index passed it over: it requires certain values of {asked}")?;
     }
     writeln!(out)?;
+    tree::weighed(out, &explained.condition, Marks::fitting(stdout().is_terminal()), 0)?;
     Ok(())
 }
 

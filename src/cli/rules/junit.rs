@@ -8,26 +8,26 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use super::test::told;
 use crate::detect::trial::{Outcome, Suite, Trial};
 use crate::durable;
-use crate::rules::Loaded;
+use crate::rules::RuleError;
 
 /// Writes the report, which replaces one of that name.
 ///
 /// # Errors
 /// When it cannot be written.
-pub(super) fn write(file: &Path, loaded: &Loaded, suites: &[Suite]) -> Result<()> {
-    let text = report(loaded, suites).to_string().context("the report")?;
+pub(super) fn write(file: &Path, errors: &[RuleError], suites: &[Suite]) -> Result<()> {
+    let text = report(errors, suites).to_string().context("the report")?;
     durable::write(file, text.as_bytes())?;
     Ok(())
 }
 
-fn report(loaded: &Loaded, suites: &[Suite]) -> Report {
+fn report(errors: &[RuleError], suites: &[Suite]) -> Report {
     let mut report = Report::new("kustos rules test");
     for suite in suites {
         report.add_test_suite(tested(suite));
     }
-    if !loaded.errors.is_empty() {
+    if !errors.is_empty() {
         let mut broken = TestSuite::new("broken rules");
-        for error in &loaded.errors {
+        for error in errors {
             let name = format!("{}:{}", error.file.display(), error.line);
             let status = status(NonSuccessKind::Error, &error.reason());
             broken.add_test_case(TestCase::new(name, status));

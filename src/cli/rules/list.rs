@@ -4,7 +4,9 @@ use std::io::{IsTerminal, Write, stdout};
 use std::sync::Arc;
 
 use anyhow::Result;
-use arrow::array::{ArrayRef, ListBuilder, RecordBatch, StringArray, StringBuilder, UInt32Array};
+use arrow::array::{
+    ArrayRef, BooleanArray, ListBuilder, RecordBatch, StringArray, StringBuilder, UInt32Array,
+};
 use clap::ValueEnum;
 
 use crate::cli::output::{Format, Rows};
@@ -17,7 +19,10 @@ Examples:
   kustos rules list --rules ./my-rules --level high --level critical
   kustos rules list --tag attack.t1098 -o csv";
 
-/// A line for each rule.
+/// What is noted of a rule that correlations count and that gives no finding of its own.
+const ONLY_COUNTED: &str = "only counted";
+
+/// A line for each rule and correlation.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -62,7 +67,11 @@ impl Output {
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
     let format = Format::or_fitting(args.output.map(Output::format), stdout().is_terminal());
     let rules = args.rules.load()?;
-    let listed: Vec<&Rule> = rules.rules().iter().filter(|it| args.wants(it)).collect();
+    let listed: Vec<Listed<'_>> = rules
+        .subjects()
+        .filter(|(_, rule)| args.wants(rule))
+        .map(|(it, rule)| Listed { rule, only_counted: rules.only_counted(it) })
+        .collect();
     let batch = if format == Format::Table { table(&listed)? } else { columns(&listed)? };
     let mut rows = Rows::new(out, format, &batch.schema());
     rows.write(&batch)?;
@@ -78,42 +87,52 @@ impl Args {
     }
 }
 
+/// A rule, and whether it gives no finding of its own.
+struct Listed<'r> {
+    rule: &'r Rule,
+    only_counted: bool,
+}
+
 /// Whether the tag is this one, or a part of it.
 fn lies_below(tag: &str, above: &str) -> bool {
     let (tag, above) = (tag.to_lowercase(), above.to_lowercase());
     tag.strip_prefix(&*above).is_some_and(|it| it.is_empty() || it.starts_with(['.', '-']))
 }
 
-fn texts<'r>(rules: &[&'r Rule], of: impl Fn(&'r Rule) -> String) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(rules.iter().map(|it| of(it))))
+fn texts(rules: &[Listed<'_>], of: impl Fn(&Rule) -> String) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(rules.iter().map(|it| of(it.rule))))
 }
 
 /// For people: what identifies a rule, and a place that an editor opens.
-fn table(rules: &[&Rule]) -> Result<RecordBatch> {
+fn table(rules: &[Listed<'_>]) -> Result<RecordBatch> {
+    let notes = rules.iter().map(|it| if it.only_counted { ONLY_COUNTED } else { "" });
     Ok(RecordBatch::try_from_iter([
         ("level", texts(rules, |it| it.level.to_string())),
         ("id", texts(rules, |it| it.id.clone())),
         ("title", texts(rules, |it| it.title.clone())),
         ("dialect", texts(rules, |it| it.dialect.to_owned())),
+        ("note", Arc::new(StringArray::from_iter_values(notes)) as ArrayRef),
         ("tags", texts(rules, |it| it.tags.join(" "))),
         ("file", texts(rules, |it| format!("{}:{}", it.file.display(), it.line))),
     ])?)
 }
 
 /// For programs: every fact in a column of its own.
-fn columns(rules: &[&Rule]) -> Result<RecordBatch> {
+fn columns(rules: &[Listed<'_>]) -> Result<RecordBatch> {
     let mut tags = ListBuilder::new(StringBuilder::new());
     for rule in rules {
-        tags.append_value(rule.tags.iter().map(Some));
+        tags.append_value(rule.rule.tags.iter().map(Some));
     }
+    let only_counted: BooleanArray = rules.iter().map(|it| Some(it.only_counted)).collect();
     Ok(RecordBatch::try_from_iter([
         ("level", texts(rules, |it| it.level.to_string())),
         ("id", texts(rules, |it| it.id.clone())),
         ("title", texts(rules, |it| it.title.clone())),
         ("dialect", texts(rules, |it| it.dialect.to_owned())),
+        ("only_counted", Arc::new(only_counted) as ArrayRef),
         ("tags", Arc::new(tags.finish()) as ArrayRef),
         ("file", texts(rules, |it| it.file.display().to_string())),
-        ("line", Arc::new(UInt32Array::from_iter_values(rules.iter().map(|it| it.line)))),
+        ("line", Arc::new(UInt32Array::from_iter_values(rules.iter().map(|it| it.rule.line)))),
     ])?)
 }
 

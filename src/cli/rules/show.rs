@@ -9,7 +9,8 @@ use serde_json::json;
 use super::tree;
 use crate::alert::plain;
 use crate::cli::shared::{RuleArgs, Usage};
-use crate::rules::{Needs, Outline, Rule, RuleIndex, RuleSet, needs, outline};
+use crate::rules::counting::{Counting, counting};
+use crate::rules::{Needs, Outline, Rule, RuleSet, Subject, needs, outline};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,21 +49,28 @@ pub(super) enum Output {
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
     let rules = args.rules.load()?;
-    let index = rules.find(&args.id).map_err(|error| Usage(error.to_string()))?;
-    let rule = rules.rule(index);
-    let (asks, needs, text) = (outline(&rules, index), needs(&rules, index), text(&rules, rule));
+    let subject = rules.find(&args.id).map_err(|error| Usage(error.to_string()))?;
+    let rule = rules.about(subject);
+    let text = text(&rules, rule);
     if args.output == Output::Json {
-        let object = json!({
-            "rule": about(rule),
-            "condition": asks,
-            "needs": needs,
-            "text": text,
-        });
-        writeln!(out, "{object}")?;
+        writeln!(out, "{}", object(&rules, subject, text.as_deref()))?;
         return Ok(0);
     }
-    headed(rule, &needs, out)?;
-    logic(&asks, &needs, out)?;
+    writeln!(out, "{}\n", plain::field(&rule.title))?;
+    about_rows(rule, out)?;
+    counters(&rules, subject, out)?;
+    match subject {
+        Subject::Rule(index) => {
+            let needs = needs(&rules, index);
+            recorded(&needs, out)?;
+            logic(&outline(&rules, index), &needs, out)?;
+        }
+        Subject::Correlation(at) => {
+            if let Some(counting) = counting(&rules, at) {
+                counts(&rules, &counting, out)?;
+            }
+        }
+    }
     if let Some(text) = text {
         writeln!(out, "\nText\n")?;
         for line in text.lines() {
@@ -70,6 +78,26 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+fn object(rules: &RuleSet, subject: Subject, text: Option<&str>) -> serde_json::Value {
+    let ids = |places: Vec<usize>| -> Vec<&str> {
+        places.into_iter().map(|at| rules.about(Subject::Correlation(at)).id.as_str()).collect()
+    };
+    let mut object = json!({
+        "rule": about(rules.about(subject)),
+        "only_counted": rules.only_counted(subject),
+        "counted_by": ids(rules.counted_by(subject)),
+        "text": text,
+    });
+    match subject {
+        Subject::Rule(index) => {
+            object["condition"] = json!(outline(rules, index));
+            object["needs"] = json!(needs(rules, index));
+        }
+        Subject::Correlation(at) => object["correlation"] = json!(counting(rules, at)),
+    }
+    object
 }
 
 fn about(rule: &Rule) -> serde_json::Value {
@@ -89,10 +117,7 @@ fn about(rule: &Rule) -> serde_json::Value {
     })
 }
 
-fn headed(rule: &Rule, needs: &Needs, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{}\n", plain::field(&rule.title))?;
-    let stages: Vec<&str> = needs.stages.iter().map(|it| it.as_str()).collect();
-    let never = "none: it can match no event";
+fn about_rows(rule: &Rule, out: &mut impl Write) -> io::Result<()> {
     let rows = [
         ("id", plain::field(&rule.id)),
         ("level", rule.level.to_string()),
@@ -100,11 +125,54 @@ fn headed(rule: &Rule, needs: &Needs, out: &mut impl Write) -> io::Result<()> {
         ("status", plain::field(rule.status.as_deref().unwrap_or_default())),
         ("tags", plain::text_of(&rule.tags.join(", "), usize::MAX)),
         ("file", format!("{}:{}", rule.file.display(), rule.line)),
-        ("needs", audit_level(needs)),
-        ("stages", if stages.is_empty() { never.to_owned() } else { stages.join(", ") }),
     ];
+    written(&rows, out)
+}
+
+/// Rows of a name and a value; those without a value are left out.
+fn written(rows: &[(&str, String)], out: &mut impl Write) -> io::Result<()> {
     let mut told = rows.iter().filter(|(_, value)| !value.is_empty());
-    told.try_for_each(|(name, value)| writeln!(out, "{name:<8} {value}"))
+    told.try_for_each(|(name, value)| writeln!(out, "{name:<10} {value}"))
+}
+
+/// The correlations that count it.
+fn counters(rules: &RuleSet, subject: Subject, out: &mut impl Write) -> io::Result<()> {
+    let names: Vec<String> = rules
+        .counted_by(subject)
+        .into_iter()
+        .map(|at| named(rules, Subject::Correlation(at)))
+        .collect();
+    let silent = if rules.only_counted(subject) { "; it gives no finding of its own" } else { "" };
+    let counted = if names.is_empty() { String::new() } else { names.join(", ") + silent };
+    written(&[("counted by", counted)], out)
+}
+
+/// What the audit policy has to record.
+fn recorded(needs: &Needs, out: &mut impl Write) -> io::Result<()> {
+    let stages: Vec<&str> = needs.stages.iter().map(|it| it.as_str()).collect();
+    let never = "none: it can match no event";
+    let stages = if stages.is_empty() { never.to_owned() } else { stages.join(", ") };
+    written(&[("needs", audit_level(needs)), ("stages", stages)], out)
+}
+
+/// What a correlation counts.
+fn counts(rules: &RuleSet, counting: &Counting, out: &mut impl Write) -> io::Result<()> {
+    let rows = [
+        ("type", counting.kind.to_owned()),
+        ("group by", plain::text_of(&counting.group_by.join(", "), usize::MAX)),
+        ("window", plain::field(&counting.window)),
+        ("fires when", plain::text_of(&counting.condition, usize::MAX)),
+    ];
+    written(&rows, out)?;
+    writeln!(out, "\nCounts\n")?;
+    for counted in &counting.counts {
+        let level = match counted.subject {
+            Subject::Rule(index) => format!(": {}", audit_level(&needs(rules, index))),
+            Subject::Correlation(_) => String::new(),
+        };
+        writeln!(out, "  {}{level}", named(rules, counted.subject))?;
+    }
+    Ok(())
 }
 
 fn audit_level(needs: &Needs) -> String {
@@ -158,8 +226,8 @@ fn short(values: &[String], most: usize) -> String {
 fn text(rules: &RuleSet, rule: &Rule) -> Option<String> {
     let file = rule.file.display().to_string();
     let (_, text) = rules.texts().find(|(path, _)| *path == file)?;
-    let mut lines = rules.rules().iter().filter(|it| it.file == rule.file).map(|it| it.line);
-    let starts: Vec<u32> = lines.by_ref().collect();
+    let beside = rules.subjects().filter(|(_, it)| it.file == rule.file);
+    let starts: Vec<u32> = beside.map(|(_, it)| it.line).collect();
     if starts.len() == 1 {
         return Some(text.trim_end().to_owned());
     }
@@ -171,7 +239,7 @@ fn text(rules: &RuleSet, rule: &Rule) -> Option<String> {
 }
 
 /// A rule as a line names it.
-pub(super) fn named(rules: &RuleSet, index: RuleIndex) -> String {
-    let rule = rules.rule(index);
+pub(super) fn named(rules: &RuleSet, subject: Subject) -> String {
+    let rule = rules.about(subject);
     format!("\"{}\" ({})", plain::field(&rule.title), plain::field(&rule.id))
 }

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write, stdout};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::ValueHint;
@@ -12,7 +13,7 @@ use super::tree::{self, Marks};
 use crate::alert::plain;
 use crate::cli::output::counted;
 use crate::detect::trial::{Outcome, Suite, Trial, suites};
-use crate::rules::Loaded;
+use crate::rules::{Loaded, RuleSet};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,9 +49,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
     let standard = [PathBuf::from(STANDARD)];
-    let loaded = lenient(if args.paths.is_empty() { &standard } else { &args.paths })?;
-    let suites = suites(&loaded.rules)?;
-    for error in &loaded.errors {
+    let Loaded { rules, errors, .. } =
+        lenient(if args.paths.is_empty() { &standard } else { &args.paths })?;
+    let rules = Arc::new(rules);
+    let suites = suites(&rules)?;
+    for error in &errors {
         writeln!(
             out,
             "{}:{}: broken: {}",
@@ -62,12 +65,12 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
     for suite in &suites {
         report(suite, args.allow_untested, out)?;
     }
-    writeln!(out, "\n{}", summary(&loaded, &suites))?;
+    writeln!(out, "\n{}", summary(&rules, errors.len(), &suites))?;
     if let Some(file) = &args.junit {
-        junit::write(file, &loaded, &suites)?;
+        junit::write(file, &errors, &suites)?;
     }
     let wrong = suites.iter().any(|it| failed(it, args.allow_untested));
-    Ok(u8::from(wrong || !loaded.errors.is_empty() || loaded.rules.is_empty()))
+    Ok(u8::from(wrong || !errors.is_empty() || rules.is_empty()))
 }
 
 fn failed(suite: &Suite, allow_untested: bool) -> bool {
@@ -117,17 +120,16 @@ fn shown(text: &str) -> String {
     plain::text_of(text, 2_000)
 }
 
-fn summary(loaded: &Loaded, suites: &[Suite]) -> String {
+fn summary(rules: &RuleSet, broken: usize, suites: &[Suite]) -> String {
     let trials = || suites.iter().flat_map(|it| &it.trials);
     let failed = trials().filter(|it| !it.passed()).count();
     let untested: usize = suites.iter().map(|it| it.untested.len()).sum();
     let (cases, files) = (trials().count() as u64, suites.len() as u64);
     format!(
-        "{} of {} in {}: {} passed, {failed} failed, {untested} untested, {} broken",
+        "{} of {} in {}: {} passed, {failed} failed, {untested} untested, {broken} broken",
         counted(cases, "case"),
-        counted(loaded.rules.len() as u64, "rule"),
+        counted(rules.subjects().count() as u64, "rule"),
         counted(files, "file"),
         cases - failed as u64,
-        loaded.errors.len(),
     )
 }

@@ -1,0 +1,186 @@
+//! The keys rules are sorted by, and the words one event has under them.
+
+use aho_corasick::BuildError;
+
+use super::super::derived::Derived;
+use super::super::scratch::Context;
+use super::super::text::lower;
+use super::super::value::{Leaf, View};
+use super::literal::Literals;
+use super::word::{Table, Word};
+use crate::event::Field;
+
+/// What a decision can be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Key {
+    /// The keys of the event itself that no audit event has.
+    Top,
+    /// The values of a field, each as a whole.
+    Values(Source),
+    /// Texts within the values of a field.
+    Literals(Source),
+}
+
+/// A field whose values are cheap to come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    Field(Field),
+    Derived(Derived),
+}
+
+/// The words that rules ask for under one key, by number.
+#[derive(Debug)]
+pub(super) struct Lexicon {
+    key: Key,
+    absent: Option<u32>,
+    present: Option<u32>,
+    numbers: Vec<(u64, u32)>,
+    texts: Table,
+    literals: Option<Literals>,
+}
+
+impl Lexicon {
+    /// `words` are sorted; a word's number is its place. The error is for more literals than an
+    /// automaton can hold.
+    pub(super) fn new(key: Key, words: &[Word]) -> Result<Lexicon, BuildError> {
+        let numbered: Vec<(Word, u32)> = words.iter().cloned().zip(0..).collect();
+        let number = |word: &Word| numbered.iter().find(|it| it.0 == *word).map(|it| it.1);
+        let numbers = numbered.iter().filter_map(|(word, number)| match word {
+            Word::Number(bits) => Some((*bits, *number)),
+            _ => None,
+        });
+        let literal = matches!(key, Key::Literals(_));
+        let texts = numbered.iter().filter_map(|(word, number)| match word {
+            Word::Text(text) if !literal => Some((text.as_str().into(), *number)),
+            _ => None,
+        });
+        Ok(Lexicon {
+            key,
+            absent: number(&Word::Absent),
+            present: number(&Word::Present),
+            numbers: numbers.collect(),
+            texts: Table::new(texts.collect()),
+            literals: if literal { Literals::new(&numbered)? } else { None },
+        })
+    }
+
+    /// Adds the words that the event has, some perhaps twice.
+    fn words(&self, context: &Context<'_, '_>, found: &mut Vec<u32>) {
+        let source = match self.key {
+            Key::Top => {
+                context.each_extra_key(&mut |key| self.leaf(&Leaf::Text(key), found));
+                return;
+            }
+            Key::Values(source) | Key::Literals(source) => source,
+        };
+        let mut there = false;
+        match source {
+            Source::Field(field) => {
+                let value = context.event.json(field).filter(|it| *it != "null");
+                there = value.is_some();
+                if let Some(json) = value.filter(|_| self.looks_inside()) {
+                    // `false` from the judge: every leaf is shown.
+                    View::Raw(json).any_leaf(&mut |leaf| {
+                        self.leaf(leaf, found);
+                        false
+                    });
+                }
+            }
+            Source::Derived(derived) => {
+                derived.visit(context, &mut |text| {
+                    there = true;
+                    self.leaf(&Leaf::Text(text), found);
+                    false
+                });
+            }
+        }
+        found.extend(if there { self.present } else { self.absent });
+    }
+
+    /// Whether any rule asks for more than that the field is there.
+    fn looks_inside(&self) -> bool {
+        self.literals.is_some() || !self.numbers.is_empty() || !self.texts.is_empty()
+    }
+
+    fn leaf(&self, leaf: &Leaf<'_>, found: &mut Vec<u32>) {
+        if let Some(text) = leaf.text() {
+            if let Some(literals) = &self.literals {
+                literals.find(text, found);
+            } else if text.is_ascii() {
+                found.extend(self.texts.find(text));
+            } else {
+                found.extend(self.texts.find(&lower(text)));
+            }
+        }
+        if !self.numbers.is_empty()
+            && let Some(number) = leaf.number()
+        {
+            let Word::Number(bits) = Word::number(number) else { return };
+            let known = self.numbers.binary_search_by_key(&bits, |it| it.0).ok();
+            found.extend(known.and_then(|it| self.numbers.get(it)).map(|it| it.1));
+        }
+    }
+}
+
+/// One worker's memory for the words of one event. Every field's are looked up once.
+#[derive(Debug, Default)]
+pub(in crate::rules) struct Memory {
+    /// By the number of the lexicon; of another event when the stamp is not this one's.
+    known: Vec<Known>,
+    words: Vec<u32>,
+    stamp: u64,
+    /// Branches that are still to be visited.
+    pub(super) open: Vec<u32>,
+    /// The rules that could match.
+    pub(super) candidates: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    stamp: u64,
+    first: u32,
+    end: u32,
+}
+
+impl Memory {
+    /// The rules that could match, in their order.
+    pub(in crate::rules) fn candidates(&self) -> impl Iterator<Item = u32> {
+        self.candidates.iter().copied()
+    }
+
+    pub(super) fn begin(&mut self, lexicons: usize) {
+        self.stamp += 1;
+        self.words.clear();
+        self.open.clear();
+        self.candidates.clear();
+        if self.known.len() < lexicons {
+            self.known.resize(lexicons, Known::default());
+        }
+    }
+
+    /// Where the words of a lexicon stand, for [`Memory::word`].
+    pub(super) fn words(
+        &mut self,
+        at: u32,
+        lexicon: &Lexicon,
+        context: &Context<'_, '_>,
+    ) -> std::ops::Range<u32> {
+        let count = |it: &Vec<u32>| u32::try_from(it.len()).unwrap_or(u32::MAX);
+        match self.known.get_mut(at as usize) {
+            Some(known) if known.stamp == self.stamp => known.first..known.end,
+            known => {
+                let first = count(&self.words);
+                lexicon.words(context, &mut self.words);
+                let end = count(&self.words);
+                if let Some(known) = known {
+                    *known = Known { stamp: self.stamp, first, end };
+                }
+                first..end
+            }
+        }
+    }
+
+    pub(super) fn word(&self, at: u32) -> Option<u32> {
+        self.words.get(at as usize).copied()
+    }
+}

@@ -1,0 +1,25 @@
+//! Finds, for one event, the few rules that could match it.
+//!
+//! Most rules demand something of a field: a verb, a resource, a piece of the user agent. `demand`
+//! derives from a rule's compiled expression what an event must have if the rule is to match;
+//! `index` sorts all rules by that into a decision tree, which an event walks from the top; `key`
+//! says which words an event has, once each, and only where the tree asks; `word` and `literal` find
+//! a field's words in a table and in one Aho-Corasick pass.
+//!
+//! **Invariant:** the candidates may be too many rules, never too few. What is not understood
+//! demands nothing.
+
+mod demand;
+mod index;
+mod key;
+mod literal;
+mod share;
+mod told;
+mod word;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use index::Prefilter;
+pub(super) use key::Memory;
+pub(super) use told::told;

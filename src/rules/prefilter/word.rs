@@ -1,0 +1,120 @@
+//! The words rules ask for, and a table that finds them without regard to case.
+
+/// What an event may have under a key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Word {
+    /// The field is missing or `null`.
+    Absent,
+    /// The field is there and not `null`.
+    Present,
+    /// A value is this text, in lower case.
+    Text(String),
+    /// A value is this number, given by its bits; zero has no sign.
+    Number(u64),
+    /// A value has this text in it, in lower case.
+    Contains(String),
+    /// A value begins with it.
+    Starts(String),
+    /// A value ends with it.
+    Ends(String),
+}
+
+impl Word {
+    pub(super) fn number(number: f64) -> Word {
+        // Adding zero takes the sign off a negative zero, which equals the other.
+        Word::Number((number + 0.0).to_bits())
+    }
+}
+
+/// No word has this number.
+const NONE: u32 = u32::MAX;
+
+/// Numbers of texts. The texts are in lower case; those looked up may be in any.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    texts: Vec<(Box<str>, u32)>,
+    /// Places in `texts`; a power of two of them, at least twice as many as there are texts.
+    slots: Vec<u32>,
+}
+
+impl Table {
+    pub(super) fn new(texts: Vec<(Box<str>, u32)>) -> Table {
+        let slots = vec![NONE; (texts.len() * 2).next_power_of_two()];
+        let mut table = Table { texts: Vec::new(), slots };
+        for (place, text) in (0_u32..).zip(&texts) {
+            let mut at = table.home(&text.0);
+            while table.slots.get(at).is_some_and(|it| *it != NONE) {
+                at = table.after(at);
+            }
+            if let Some(slot) = table.slots.get_mut(at) {
+                *slot = place;
+            }
+        }
+        table.texts = texts;
+        table
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// The number of an ASCII text in any case, or of another one in lower case.
+    pub(super) fn find(&self, text: &str) -> Option<u32> {
+        let mut at = self.home(text);
+        loop {
+            let place = self.slots.get(at).filter(|it| **it != NONE)?;
+            let (known, number) = self.texts.get(*place as usize)?;
+            if known.eq_ignore_ascii_case(text) {
+                return Some(*number);
+            }
+            at = self.after(at);
+        }
+    }
+
+    fn home(&self, text: &str) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "it is masked")]
+        let hash = hash(text.as_bytes()) as usize;
+        hash & self.slots.len().saturating_sub(1)
+    }
+
+    fn after(&self, at: usize) -> usize {
+        (at + 1) & self.slots.len().saturating_sub(1)
+    }
+}
+
+/// The same for upper and lower case. Who chooses rules chooses the texts in the table, so it need
+/// not withstand anybody.
+fn hash(bytes: &[u8]) -> u64 {
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = bytes.len() as u64;
+    let mut chunks = bytes.chunks_exact(8);
+    for eight in &mut chunks {
+        let word = eight.try_into().map_or(0, u64::from_le_bytes);
+        hash = (hash ^ (word | CASE)).wrapping_mul(MIX);
+        hash ^= hash >> 32;
+    }
+    let rest = chunks.remainder().iter().fold(0, |sum, byte| sum << 8 | u64::from(byte | 0x20));
+    hash = (hash ^ rest).wrapping_mul(MIX);
+    hash ^ hash >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_found_in_any_case_and_no_others() {
+        let texts: Vec<String> = (0..500).map(|it| format!("some/word-{it}")).collect();
+        let table = Table::new(texts.iter().map(|it| it.as_str().into()).zip(0..).collect());
+        for (number, text) in (0..).zip(&texts) {
+            assert_eq!(table.find(text), Some(number));
+            assert_eq!(table.find(&text.to_uppercase()), Some(number));
+        }
+        for other in ["", "some/word-500", "some\u{f}word-1", "s"] {
+            assert_eq!(table.find(other), None);
+        }
+        assert_eq!(Table::new(Vec::new()).find("x"), None);
+        assert_eq!(Table::default().find("x"), None);
+    }
+}

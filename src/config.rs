@@ -33,10 +33,12 @@ const LATER: [&str; 2] = ["kafka", "webhook"];
 /// The smallest and largest value of each bounded span of time.
 const KEEP: (Period, Period) = (Period::days(1), Period::days(36_525));
 const PART_AGE: (Period, Period) = (Period::millis(10), Period::secs(60));
+const LATENESS: (Period, Period) = (Period::millis(0), Period::days(1));
 const SEGMENT_AGE: (Period, Period) = (Period::secs(1), Period::days(1));
 
 /// The smallest and largest value of each bounded size.
 const SEGMENT_BYTES: (ByteSize, ByteSize) = (ByteSize::mib(1), ByteSize::mib(64 << 10));
+const MEMORY_BYTES: (ByteSize, ByteSize) = (ByteSize::mib(1), ByteSize::mib(64 << 10));
 const LINE_BYTES: (ByteSize, ByteSize) = (ByteSize(64 << 10), ByteSize::mib(1 << 10));
 
 /// Most threads, and most chunks in a lane: more is a slip of the finger.
@@ -59,6 +61,9 @@ pub struct Config {
     /// When the rules are loaded again.
     #[serde(default)]
     pub reload: Reload,
+    /// How much correlations may remember.
+    #[serde(default)]
+    pub correlations: Correlations,
     /// Where findings are sent.
     #[serde(default)]
     pub sinks: Vec<Settings>,
@@ -136,6 +141,16 @@ pub enum Rules {
 pub struct Reload {
     /// Whether the rule files are watched, and loaded again when they change. Default: true.
     pub watch: bool,
+}
+
+/// How much correlations may remember.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Correlations {
+    /// Memory for all groups together; over it those that were quiet longest are forgotten. Default: 512MiB; 1MiB to 64GiB.
+    pub memory_bytes_max: ByteSize,
+    /// How late an event may come after a newer one and be counted in its place. Default: 1m; 0ms to 1d.
+    pub lateness_max: Period,
 }
 
 /// Health, metrics and the API.
@@ -321,6 +336,10 @@ impl Config {
         within(file, "archive.part_age_max", archive.part_age_max, PART_AGE)?;
         within(file, "archive.segment_age_max", archive.segment_age_max, SEGMENT_AGE)?;
         within(file, "archive.segment_bytes_max", archive.segment_bytes_max, SEGMENT_BYTES)?;
+        let correlations = &self.correlations;
+        let memory = correlations.memory_bytes_max;
+        within(file, "correlations.memory_bytes_max", memory, MEMORY_BYTES)?;
+        within(file, "correlations.lateness_max", correlations.lateness_max, LATENESS)?;
         within(file, "limits.line_bytes_max", limits.line_bytes_max, LINE_BYTES)?;
         let least = NonZeroU16::MIN.get();
         let workers = self.workers.map_or(least, NonZeroU16::get);
@@ -488,6 +507,12 @@ fn segment_bytes_max() -> ByteSize {
 impl Default for Reload {
     fn default() -> Reload {
         Reload { watch: true }
+    }
+}
+
+impl Default for Correlations {
+    fn default() -> Correlations {
+        Correlations { memory_bytes_max: ByteSize::mib(512), lateness_max: Period::secs(60) }
     }
 }
 

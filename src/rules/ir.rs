@@ -22,6 +22,8 @@ pub(super) struct About {
     pub(super) id: Option<String>,
     /// What other documents may call it by, beside its id.
     pub(super) name: Option<String>,
+    /// What it is for, in Sigma's words; `None`: the dialect has no such thing.
+    pub(super) log_source: Option<LogSource>,
     pub(super) title: String,
     pub(super) level: Level,
     pub(super) description: String,
@@ -34,6 +36,14 @@ pub(super) struct About {
     pub(super) line: u32,
     /// What its hash is of: the document it stands in, with those that reach into it.
     pub(super) source: String,
+}
+
+/// The events a Sigma rule or filter is written for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct LogSource {
+    pub(super) category: Option<String>,
+    pub(super) product: Option<String>,
+    pub(super) service: Option<String>,
 }
 
 /// A rule's logic. An empty `All` is true, an empty `Any` is false.
@@ -53,6 +63,19 @@ pub(super) enum Expr {
         quantifier: Quantifier,
         body: Box<Expr>,
     },
+}
+
+impl Expr {
+    /// How large it is: its tests and its joints.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Expr::All(parts) | Expr::Any(parts) | Expr::AtLeast(_, parts) => {
+                1 + parts.iter().map(Expr::size).sum::<usize>()
+            }
+            Expr::Not(part) | Expr::Members { body: part, .. } => 1 + part.size(),
+            Expr::Item(item) | Expr::Keywords(item) => item.tests.len(),
+        }
+    }
 }
 
 /// How many members of an array must satisfy the body.

@@ -13,7 +13,9 @@ use super::ir::{About, CorrelationDraft, Draft};
 use super::link::{Countable, link};
 use super::set::RuleSet;
 use super::sight::Correlations;
-use super::sigma::{self, CorrelationFault, Placeholders, SigmaFault};
+use super::sigma::{
+    self, BoundFault, CorrelationFault, Filter, FilterFault, Placeholders, SigmaFault,
+};
 use super::{Rule, RuleIndex};
 
 /// A rule file over this size is no rule file.
@@ -119,9 +121,15 @@ pub(super) enum Fault {
     #[error("Falco rule files are not supported by this version")]
     Falco,
     #[error(transparent)]
+    Filter(FilterFault),
+    #[error("`rules` names no rule; write `any`, or a list of ids and names")]
+    FilterRules,
+    #[error(transparent)]
+    Bound(BoundFault),
+    #[error("`{key}` must be {needs}")]
+    Key { key: &'static str, needs: &'static str },
+    #[error(transparent)]
     Correlation(CorrelationFault),
-    #[error("filters are not supported by this version")]
-    Filter,
     #[error("the rule is written for a later version of Sigma")]
     Version,
     /// In the YAML or Sigma parser's words.
@@ -136,11 +144,9 @@ pub(super) enum Fault {
     #[error("id \"{id}\" is also that of {}, line {line}", file.display())]
     Duplicate { id: String, file: PathBuf, line: u32 },
     #[error(
-        "\"{0}\" is a field's literal name: brackets mean members of an array only under \"sigma-version: 3\""
+        "\"{0}\" has brackets: to judge members of an array, state \"sigma-version: 3\"; in a name, write them as \\[ and \\]"
     )]
-    LiteralBrackets(String),
-    #[error("invalid {0}")]
-    Metadata(&'static str),
+    Brackets(String),
     #[error(
         "null stands in a list of values, which Sigma does not define; it is taken as one of them"
     )]
@@ -229,6 +235,7 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
 struct Loader<'l> {
     placeholders: &'l Placeholders,
     drafts: Vec<Draft>,
+    filters: Vec<Filter>,
     correlations: Vec<CorrelationDraft>,
     texts: Vec<(String, String)>,
     errors: Vec<RuleError>,
@@ -240,6 +247,7 @@ impl<'l> Loader<'l> {
         Loader {
             placeholders: &options.placeholders,
             drafts: Vec::new(),
+            filters: Vec::new(),
             correlations: Vec::new(),
             texts: identity::options_text(options).into_iter().collect(),
             errors: Vec::new(),
@@ -268,6 +276,7 @@ impl<'l> Loader<'l> {
         }
         let parsed = sigma::parse(file, text, self.placeholders);
         self.drafts.extend(parsed.drafts);
+        self.filters.extend(parsed.filters);
         self.correlations.extend(parsed.correlations);
         self.errors.extend(parsed.errors);
         self.warnings.extend(parsed.warnings);
@@ -283,6 +292,9 @@ impl<'l> Loader<'l> {
         let (mut exprs, mut nodes) = (Vec::new(), Vec::new());
         let mut names = Vec::new();
         let mut known: BTreeMap<String, RuleIndex> = BTreeMap::new();
+        let told = sigma::filter(&self.filters, &mut self.drafts);
+        self.errors.extend(told.errors);
+        self.warnings.extend(told.warnings);
         for Draft { about, expr } in std::mem::take(&mut self.drafts) {
             let id = about.id.clone().unwrap_or_else(|| titled(&about.title, &known));
             let twin = known.get(&id).and_then(|at| rules.get(at.get()));

@@ -181,7 +181,9 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
     /// Whether the object has this key, found without parsing the values.
     pub(super) fn has_key(&self, key: &str) -> bool {
         if !self.event.extra_keys() {
-            return Field::at(key).is_some_and(|it| self.event.json(it).is_some());
+            // The path of an inner field is no key of the object.
+            let field = Field::at(key).filter(|_| !key.contains('.'));
+            return field.is_some_and(|it| self.event.json(it).is_some());
         }
         self.any_key(&mut |it| it == key)
     }
@@ -239,6 +241,14 @@ mod tests {
             assert_eq!(Root::of(root.field().unwrap().path()), Some(root));
         }
         assert_eq!(Root::of("verb"), None);
+    }
+
+    #[test]
+    fn the_path_of_an_inner_field_is_no_key() {
+        let event = crate::decode::line(br#"{"user":{"username":"a"},"verb":"get"}"#).unwrap();
+        let scratch = Scratch::default();
+        let context = Context::new(&event, &scratch);
+        assert!(context.has_key("user") && !context.has_key("user.username"));
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::access::{Access, Opening};
-use super::super::compile::Node;
-use super::super::ir::{Mode, Place};
-use super::super::matcher::Matcher;
-use super::super::text::lower;
 use super::key::{Key, Source};
 use super::word::Word;
 use crate::event::Field;
+use crate::rules::access::{Access, Opening};
+use crate::rules::compile::Node;
+use crate::rules::ir::{Mode, Place};
+use crate::rules::matcher::Matcher;
+use crate::rules::text::lower;
 
 /// More words than this under one key are not told apart: the key then demands only that there be
 /// a value.

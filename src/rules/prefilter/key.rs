@@ -2,13 +2,13 @@
 
 use aho_corasick::BuildError;
 
-use super::super::derived::Derived;
-use super::super::scratch::Context;
-use super::super::text::lower;
-use super::super::value::{Leaf, View};
 use super::literal::Literals;
 use super::word::{Table, Word};
 use crate::event::Field;
+use crate::rules::derived::Derived;
+use crate::rules::scratch::Context;
+use crate::rules::text::lower;
+use crate::rules::value::{Leaf, View};
 
 /// What a decision can be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

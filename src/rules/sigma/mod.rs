@@ -4,25 +4,31 @@
 //! decided here. See <https://sigmahq.io/sigma-specification/>.
 
 mod alias;
+mod bounds;
 mod correlation;
 mod detection;
 mod document;
 mod encode;
+mod filter;
 mod item;
+mod shape;
 mod value;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rsigma_parser::{CorrelationRule, LogSource, SigmaCollection, SigmaRule, parse_sigma_yaml};
+use rsigma_parser::{CorrelationRule, FilterRule, SigmaCollection, SigmaRule, parse_sigma_yaml};
 
+use self::bounds::LINKED_BYTES_MAX;
 use self::document::Document;
 use super::Level;
 use super::advice::{Audience, advise};
-use super::ir::{About, CorrelationDraft, Draft, Expr};
+use super::ir::{About, CorrelationDraft, Draft, Expr, LogSource};
 use super::load::{Fault, RuleError};
 
+pub(super) use self::bounds::BoundFault;
 pub(super) use self::correlation::CorrelationFault;
+pub(super) use self::filter::{Filter, FilterFault, apply as filter};
 pub(super) use self::item::SigmaFault;
 
 /// What placeholders (`%name%` under `expand`) stand for.
@@ -32,6 +38,7 @@ pub(super) type Placeholders = BTreeMap<String, Vec<String>>;
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
     pub(super) drafts: Vec<Draft>,
+    pub(super) filters: Vec<Filter>,
     pub(super) correlations: Vec<CorrelationDraft>,
     pub(super) errors: Vec<RuleError>,
     pub(super) warnings: Vec<RuleError>,
@@ -41,25 +48,28 @@ pub(super) struct Parsed {
 pub(super) fn parse(file: &Path, text: &str, placeholders: &Placeholders) -> Parsed {
     let mut parsed = Parsed::default();
     let documents = document::split(text);
-    // `action` reaches over documents: a file that uses it is parsed from its start
-    // for each document, and what that adds is the document's.
-    let linked = documents.iter().any(|it| it.action().is_some());
-    let mut before = Counts::default();
+    let mut taken = 0;
     for (at, document) in documents.iter().enumerate() {
-        let earlier = if linked { documents.get(..at).unwrap_or_default() } else { &[] };
-        let given = || earlier.iter().chain([document]);
-        let plain: Vec<_> = given().map(|it| correlation::plain(&it.text)).collect();
-        let skipped = plain.iter().take(earlier.len()).map(|it| it.lines().count() + 1).sum();
-        let plain = plain.join("\n---\n");
-        let given: Vec<&str> = given().map(|it| &*it.text).collect();
-        let given = given.join("\n---\n");
+        // What `action` takes over from other documents is parsed before this one, and
+        // what that gives is not this one's.
+        let earlier = document::context(&documents, at);
+        let given = joined(&[earlier.as_slice(), &[document]].concat());
         let reader = Reader { file, document, given: &given, placeholders };
-        match parse_sigma_yaml(&plain) {
-            Ok(collection) => {
-                reader.collect(&collection, &before, skipped, &mut parsed);
-                before = if linked { Counts::of(&collection) } else { Counts::default() };
+        taken += earlier.iter().map(|it| it.text.len()).sum::<usize>();
+        if taken > LINKED_BYTES_MAX {
+            parsed.errors.push(reader.refused(Fault::Bound(BoundFault::Linked)));
+            break;
+        }
+        match reader.sound(&earlier, &mut parsed) {
+            Ok(true) => reader.parse(&earlier, &mut parsed),
+            Ok(false) => {}
+            Err(fault) => {
+                parsed.errors.push(reader.refused(Fault::Bound(fault)));
+                // Others may take over what is in it.
+                if documents.iter().any(|it| it.action().is_some()) {
+                    break;
+                }
             }
-            Err(error) => parsed.errors.push(reader.error(skipped, &error.to_string())),
         }
     }
     if documents.is_empty() {
@@ -67,6 +77,11 @@ pub(super) fn parse(file: &Path, text: &str, placeholders: &Placeholders) -> Par
         parsed.errors.push(RuleError { file: file.to_path_buf(), line: 1, rule: None, fault });
     }
     parsed
+}
+
+fn joined(documents: &[&Document]) -> String {
+    let texts: Vec<&str> = documents.iter().map(|it| &*it.text).collect();
+    texts.join("\n---\n")
 }
 
 /// How much of a collection came from earlier documents.
@@ -99,6 +114,38 @@ struct Reader<'r> {
 }
 
 impl Reader<'_> {
+    /// Whether the document is fit to be parsed; what is wrong with its keys is told.
+    fn sound(&self, earlier: &[&Document], parsed: &mut Parsed) -> Result<bool, BoundFault> {
+        let Some(value) = bounds::read(&self.document.text)? else {
+            return Ok(true);
+        };
+        let version = |it: &&Document| it.top("sigma-version")?.parse().ok();
+        let faults = shape::faults(&value, earlier.iter().rev().find_map(version));
+        let title = self.document.title();
+        let sound = faults.is_empty();
+        for (near, fault) in faults {
+            parsed.errors.push(self.fault(title.as_deref(), &near, fault));
+        }
+        Ok(sound)
+    }
+
+    fn parse(&self, earlier: &[&Document], parsed: &mut Parsed) {
+        let plain = |it: &&Document| correlation::plain(&it.text).into_owned();
+        let mut texts: Vec<String> = earlier.iter().map(plain).collect();
+        let before = if texts.is_empty() {
+            Counts::default()
+        } else {
+            let before = parse_sigma_yaml(&texts.join("\n---\n"));
+            before.map(|it| Counts::of(&it)).unwrap_or_default()
+        };
+        let skipped = texts.iter().map(|it| it.lines().count() + 1).sum();
+        texts.push(plain(&self.document));
+        match parse_sigma_yaml(&texts.join("\n---\n")) {
+            Ok(collection) => self.collect(&collection, &before, skipped, parsed),
+            Err(error) => parsed.errors.push(self.error(skipped, &error.to_string())),
+        }
+    }
+
     /// Takes what the collection holds beyond `before`.
     fn collect(
         &self,
@@ -113,8 +160,8 @@ impl Reader<'_> {
         for correlation in correlations.filter(|_| errors.is_empty()) {
             self.correlation(correlation, parsed);
         }
-        for filter in collection.filters.iter().skip(before.filters) {
-            parsed.errors.push(self.fault(Some(&filter.title), "filter", Fault::Filter));
+        for filter in collection.filters.iter().skip(before.filters).filter(|_| errors.is_empty()) {
+            self.filter(filter, parsed);
         }
         // The parser gives a rule even when it could not make sense of its level.
         for rule in collection.rules.iter().skip(before.rules).filter(|_| errors.is_empty()) {
@@ -127,20 +174,14 @@ impl Reader<'_> {
             parsed.errors.push(self.fault(Some(&rule.title), "sigma-version", Fault::Version));
             return;
         }
-        // The parser takes what is no text for absent.
-        for (key, known) in [("level", rule.level.is_some()), ("status", rule.status.is_some())] {
-            if !known && self.document.top(key).is_some_and(|it| !it.is_empty()) {
-                parsed.errors.push(self.fault(Some(&rule.title), key, Fault::Metadata(key)));
-                return;
-            }
-        }
         let mut warnings = Vec::new();
         let expr = detection::expr(&rule.detection, self.placeholders, &mut warnings);
         let told = |(near, fault): (String, Fault)| self.fault(Some(&rule.title), &near, fault);
         parsed.warnings.extend(warnings.into_iter().map(told));
         match expr {
             Ok(expr) => {
-                parsed.warnings.extend(self.advice(rule, &expr));
+                let product = rule.logsource.product.as_deref();
+                parsed.warnings.extend(self.advice(&rule.title, &expr, product));
                 let expr = alias::resolved(expr);
                 parsed.drafts.push(Draft { about: self.about(rule), expr });
             }
@@ -152,15 +193,40 @@ impl Reader<'_> {
         }
     }
 
-    fn advice(&self, rule: &SigmaRule, expr: &Expr) -> Vec<RuleError> {
-        let told = advise(expr, audience(&rule.logsource));
+    /// What is to be said about a rule's or a filter's fields and values.
+    fn advice(&self, title: &str, expr: &Expr, product: Option<&str>) -> Vec<RuleError> {
+        let told = advise(expr, audience(product));
         let told = told.into_iter().map(|it| RuleError {
             file: self.file.to_path_buf(),
-            line: self.document.line_of_item(&it.field, it.value.as_deref()),
-            rule: Some(rule.title.clone()),
+            line: self.document.line_of_value(&it.field, it.value.as_deref()),
+            rule: Some(title.to_owned()),
             fault: Fault::Advice(it.advice),
         });
         told.collect()
+    }
+
+    fn filter(&self, rule: &FilterRule, parsed: &mut Parsed) {
+        let title = Some(rule.title.as_str());
+        if rsigma_parser::is_unsupported(rule.sigma_version) {
+            parsed.errors.push(self.fault(title, "sigma-version", Fault::Version));
+            return;
+        }
+        let mut warnings = Vec::new();
+        let place = (self.file, self.document, self.given);
+        let read = filter::read(rule, place, self.placeholders, &mut warnings);
+        let told = |(near, fault): (String, Fault)| self.fault(title, &near, fault);
+        parsed.warnings.extend(warnings.into_iter().map(told));
+        match read {
+            Ok(mut filter) => {
+                let product = rule.logsource.as_ref().and_then(|it| it.product.as_deref());
+                parsed.warnings.extend(self.advice(&rule.title, &filter.expr, product));
+                filter.expr = alias::resolved(filter.expr);
+                parsed.filters.push(filter);
+            }
+            Err(blame) => {
+                parsed.errors.push(self.fault(title, &blame.near, Fault::Sigma(blame.why)));
+            }
+        }
     }
 
     fn correlation(&self, rule: &CorrelationRule, parsed: &mut Parsed) {
@@ -169,6 +235,7 @@ impl Reader<'_> {
                 let about = About {
                     id: rule.id.clone().filter(|it| !it.is_empty()),
                     name: rule.name.clone().filter(|it| !it.is_empty()),
+                    log_source: None,
                     title: rule.title.clone(),
                     level: rule.level.map_or(DEFAULT_LEVEL, level),
                     description: rule.description.clone().unwrap_or_default().trim().to_owned(),
@@ -194,6 +261,7 @@ impl Reader<'_> {
         About {
             id: rule.id.clone().filter(|it| !it.is_empty()),
             name: rule.name.clone().filter(|it| !it.is_empty()),
+            log_source: Some(log_source(&rule.logsource)),
             title: rule.title.clone(),
             level: rule.level.map_or(DEFAULT_LEVEL, level),
             description: rule.description.clone().unwrap_or_default().trim().to_owned(),
@@ -206,6 +274,10 @@ impl Reader<'_> {
             line: self.document.line,
             source: self.given.to_owned(),
         }
+    }
+
+    fn refused(&self, fault: Fault) -> RuleError {
+        self.fault(self.document.title().as_deref(), "", fault)
     }
 
     fn fault(&self, rule: Option<&str>, near: &str, fault: Fault) -> RuleError {
@@ -225,15 +297,23 @@ impl Reader<'_> {
     }
 }
 
+fn log_source(parsed: &rsigma_parser::LogSource) -> LogSource {
+    LogSource {
+        category: parsed.category.clone(),
+        product: parsed.product.clone(),
+        service: parsed.service.clone(),
+    }
+}
+
 /// The line of a word in the document of `text` whose first key stands on `line`.
 pub(super) fn line_of(text: &str, line: u32, word: &str) -> u32 {
     let documents = document::split(text);
     documents.iter().find(|it| it.line == line).map_or(line, |it| it.line_of(word))
 }
 
-/// Whose events a log source names.
-fn audience(source: &LogSource) -> Audience {
-    match source.product.as_deref() {
+/// Whose events a log source's product names.
+fn audience(product: Option<&str>) -> Audience {
+    match product {
         Some("kubernetes" | "k8s") => Audience::Kubernetes,
         Some(_) => Audience::Other,
         None => Audience::Unstated,

@@ -4,7 +4,7 @@
 //! become a retention nobody asked for. Reading is two steps: text to plain values here,
 //! without I/O; plain values to built parts where each part lives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,9 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub mod falco;
+pub mod placeholders;
 pub mod quantity;
 pub mod settings;
 
+pub use falco::{Falco, RuleMatching, RuleMatchingError};
 pub use quantity::{ByteSize, Period};
 pub use settings::{Secret, SecretError, Settings, SettingsError};
 
@@ -58,9 +61,15 @@ pub struct Config {
     /// Rule files and folders; `standard` is the shipped profile.
     #[serde(default = "standard")]
     pub rules: Vec<Rules>,
+    /// What placeholders (`%name%`) in Sigma rules stand for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub placeholders: BTreeMap<String, Vec<String>>,
     /// When the rules are loaded again.
     #[serde(default)]
     pub reload: Reload,
+    /// What only Falco's rules heed.
+    #[serde(default)]
+    pub falco: Falco,
     /// How much correlations may remember.
     #[serde(default)]
     pub correlations: Correlations,
@@ -346,6 +355,9 @@ impl Config {
         within(file, "workers", workers, (least, WORKERS_MAX))?;
         let chunks = limits.lane_chunks_max.get();
         within(file, "limits.lane_chunks_max", chunks, (least, LANE_CHUNKS_MAX))?;
+        if let Some(why) = placeholders::unusable(&self.placeholders) {
+            return Err(invalid(file, "placeholders", why));
+        }
         self.check_names(file)
     }
 
@@ -587,6 +599,18 @@ sinks:
     }
 
     #[test]
+    fn rule_matching_is_all_unless_it_is_said_to_be_first() {
+        let matching = |text: &str| parse(text).map(|it| it.falco.rule_matching);
+        assert_eq!(matching("archive: {dir: a}"), Ok(RuleMatching::All));
+        let first = "archive: {dir: a}\nfalco: {rule_matching: first}\n";
+        assert_eq!(matching(first), Ok(RuleMatching::First));
+        let error = matching(&first.replace("first", "last")).unwrap_err();
+        assert!(error.contains("last"), "{error}");
+        let error = "last".parse::<RuleMatching>().unwrap_err().to_string();
+        assert_eq!(error, "unknown rule matching \"last\": all or first");
+    }
+
+    #[test]
     fn what_is_shown_reads_as_the_same_configuration() {
         let config = parse(SMALLEST).unwrap();
         assert_eq!(parse(&config.shown()).unwrap(), config);
@@ -617,6 +641,10 @@ sinks:
             (
                 "archive: {dir: a}\nworkers: 5000",
                 "kustos.yaml, workers: 5000 is not within 1 and 1024",
+            ),
+            (
+                "archive: {dir: a}\nplaceholders: {admins: []}",
+                r#"kustos.yaml, placeholders: "admins" stands for nothing; give it a value"#,
             ),
             (
                 "archive: {dir: a}\nsources: [{kind: kafka, brokers: [k]}]",

@@ -90,6 +90,7 @@ mod tests {
             correlation: None,
             source: FoundSource { name: "audit.log".into(), position: 17 },
             ruleset: "aa".into(),
+            output: None,
         };
         let body = serde_json::to_string(&finding).unwrap();
         let alert = Alert::from_body(&body).unwrap();

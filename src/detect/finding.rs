@@ -42,6 +42,9 @@ pub struct Finding {
     pub source: FoundSource,
     /// The hash of the rule set that judged.
     pub ruleset: String,
+    /// What a Falco rule says of the event, with its fields put in; Sigma's rules say nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
 }
 
 /// The rule of a finding.
@@ -141,6 +144,7 @@ impl Finding {
             correlation: None,
             source: FoundSource { name: origin.source.to_owned(), position: origin.position },
             ruleset: ruleset.to_owned(),
+            output: None,
         }
     }
 }

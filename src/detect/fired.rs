@@ -62,6 +62,7 @@ pub(super) fn finding(
         }),
         source: last.map(|it| it.source).unwrap_or_default(),
         ruleset: ruleset.to_owned(),
+        output: None,
     }
 }
 

@@ -45,7 +45,8 @@ pub fn judge(
     found.retain(|it| !rules.is_silent(*it));
     out.findings.extend(found.into_iter().map(|index| {
         let rule = rules.rule(index);
-        Finding::new(rule, rules.hash(), event, origin, &identity)
+        let output = rules.output(index, event, scratch);
+        Finding { output, ..Finding::new(rule, rules.hash(), event, origin, &identity) }
     }));
 }
 

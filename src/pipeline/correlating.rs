@@ -347,3 +347,103 @@ fn within(scope: &Scope, event: &Event<'_>) -> bool {
             && scope.until.is_none_or(|until| time < until)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::write_micros;
+    use crate::rules::{LoadOptions, load_text};
+
+    const RULES: &str = "title: Get\nname: get\ndetection: { sel: { verb: get }, condition: sel }\n---\n\
+        title: Three\nid: three\ncorrelation: { type: event_count, rules: [get], timespan: 15s, condition: { gte: 3 } }\n---\n\
+        title: Silent\nid: silent\ncorrelation: { type: absence, rules: [get], timespan: 20s }\n---\n\
+        title: List\nid: list\ndetection: { sel: { verb: list }, condition: sel }\n";
+
+    fn rules() -> Arc<RuleSet> {
+        Arc::new(load_text([("r.yml", RULES)], &LoadOptions::default()).unwrap().rules)
+    }
+
+    fn line(second: i64, verb: &str) -> String {
+        let mut time = Vec::new();
+        write_micros(1_795_401_553_250_000 + second * 1_000_000, &mut time);
+        let time = String::from_utf8(time).unwrap();
+        format!(
+            r#"{{"auditID":"{second}","stage":"ResponseComplete","stageTimestamp":"{time}","verb":"{verb}"}}"#
+        )
+    }
+
+    /// What is found in lines that come in chunks of that many.
+    fn found(correlating: &mut Correlating, lines: &[String], chunk: usize) -> Vec<String> {
+        let (rules, cluster, mut out) = (rules(), Arc::from("c"), Vec::new());
+        if correlating.correlator.is_none() {
+            correlating.judge_by(&rules);
+        }
+        for lines in lines.chunks(chunk) {
+            let mut ticks = Ticks::default();
+            for line in lines {
+                let event = decode::line(line.as_bytes()).unwrap();
+                let origin = Origin { cluster: "c", source: "s", position: 0 };
+                let mut judged = Judged::default();
+                judge(&event, &rules, &mut Scratch::default(), &origin, &mut judged);
+                if let Some(step) = ticks.step(&event, &rules, judged) {
+                    correlating.step(&cluster, step, &mut out);
+                }
+            }
+        }
+        out.iter().map(|it| serde_json::to_string(it).unwrap()).collect()
+    }
+
+    /// Bursts, gaps, and events that come up to two minutes late.
+    fn stream() -> Vec<String> {
+        let verb = |it: i64| ["get", "list", "other", "get"][usize::try_from(it % 4).unwrap()];
+        let second = |it: i64| it * 3 + it / 20 * 60 - if it % 13 == 5 { it * 7 % 120 } else { 0 };
+        (0..400).map(|it| line(second(it), verb(it))).collect()
+    }
+
+    #[test]
+    fn where_a_stream_is_cut_changes_no_finding() {
+        let lines = stream();
+        let whole = found(&mut Correlating::new(Limits::default()), &lines, lines.len());
+        let rule = |id: &str| whole.iter().filter(|it| it.contains(&format!("{id:?}"))).count();
+        let told = [rule("three"), rule("silent"), rule("list")];
+        assert!(told.iter().all(|it| *it > 5), "{told:?}");
+        for chunk in [1, 7, 50] {
+            let cut = found(&mut Correlating::new(Limits::default()), &lines, chunk);
+            assert!(cut == whole, "chunks of {chunk}");
+        }
+    }
+
+    #[test]
+    fn what_no_commit_recorded_is_in_the_next_one() {
+        let mut correlating = Correlating::new(Limits::default());
+        found(&mut correlating, &[line(0, "get")], 1);
+        let first = correlating.changes();
+        assert!(!first.set.is_empty());
+        // The commit failed; meanwhile more has come.
+        found(&mut correlating, &[line(1, "get")], 1);
+        let second = correlating.changes();
+        let key = |it: &WindowRow| (it.correlation.clone(), it.key.clone());
+        assert!(first.set.iter().all(|it| second.set.iter().any(|now| key(now) == key(it))));
+        correlating.written();
+        assert!(correlating.changes().is_empty());
+    }
+
+    #[test]
+    fn windows_that_were_kept_go_on_as_if_nothing_had_been() {
+        use crate::archive::commit::Commit;
+        let lines = stream();
+        let whole = found(&mut Correlating::new(Limits::default()), &lines, 9);
+        let dir = tempfile::tempdir().unwrap();
+        let mut catalog = Catalog::create(dir.path()).unwrap();
+        let mut pieces = Vec::new();
+        for piece in lines.chunks(23) {
+            let mut correlating = Correlating::new(Limits::default());
+            let kept = Kept { catalog: &catalog, workers: 1 };
+            correlating.judge_by_kept(&rules(), &kept).unwrap();
+            pieces.extend(found(&mut correlating, piece, 9));
+            let windows = correlating.changes();
+            catalog.commit(&Commit { windows, ..Commit::default() }).unwrap();
+        }
+        assert!(pieces == whole, "{} findings, not {}", pieces.len(), whole.len());
+    }
+}

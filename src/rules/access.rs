@@ -4,6 +4,7 @@
 //! parsed tree of the part it lies in.
 
 use super::derived::Derived;
+use super::falco::Term;
 use super::memo::Numbers;
 use super::path::{Path, STEPS_MAX, Visit};
 use super::scratch::{Context, Root};
@@ -21,6 +22,8 @@ pub(super) enum Access {
     Indexed(Field, Flat),
     /// Computed from the event.
     Derived(Derived),
+    /// A term of a Falco condition.
+    Computed(Box<Term>),
     /// Any of several paths.
     Paths(Box<[Rooted]>, Flat),
     /// Any of several paths in the object that the request writes.
@@ -130,6 +133,7 @@ impl Access {
             Access::Derived(derived) => {
                 derived.sources().iter().map(|it| it.path().to_owned()).collect()
             }
+            Access::Computed(term) => term.places(),
             Access::Paths(paths, _) | Access::Pod(paths, _) => {
                 paths.iter().map(Rooted::place).collect()
             }
@@ -157,22 +161,25 @@ impl Access {
             Access::Indexed(..)
             | Access::Derived(_)
             | Access::Annotation(_)
+            | Access::Computed(_)
             | Access::Member(_)
             | Access::Itself => {}
         }
     }
 
-    /// Cheap ways come first when several tests must all pass.
+    /// What it costs to get at the values, in nanoseconds, roughly: cheap ways come first.
     pub(super) fn cost(&self) -> u32 {
         match self {
-            Access::Indexed(..) => 1,
-            Access::Derived(_) => 2,
-            Access::Itself => 3,
-            Access::Member(_) => 4,
-            Access::Annotation(_) => 10,
-            Access::Paths(paths, _) => 10 + u32::try_from(paths.len()).unwrap_or(u32::MAX - 10),
-            Access::Pod(paths, _) => 10 + u32::try_from(paths.len()).unwrap_or(u32::MAX - 10),
-            Access::Loose { target, .. } => 5 + target.cost(),
+            Access::Indexed(..) => 10,
+            Access::Derived(derived) => derived.cost(),
+            Access::Computed(term) if term.is_cheap() => 40,
+            Access::Computed(_) => 250,
+            Access::Itself | Access::Member(_) => 40,
+            Access::Annotation(_) => 300,
+            Access::Paths(paths, _) | Access::Pod(paths, _) => {
+                u32::try_from(paths.len()).unwrap_or(1_000).saturating_mul(20).saturating_add(300)
+            }
+            Access::Loose { target, .. } => target.cost().saturating_add(5),
         }
     }
 
@@ -195,6 +202,7 @@ impl Access {
             Access::Derived(derived) => {
                 context.audit && derived.visit(context, &mut |text| visit(View::Text(text)))
             }
+            Access::Computed(term) => term.visit(context, &mut |text| visit(View::Text(text))),
             Access::Paths(paths, _) => paths.iter().any(|path| path.visit(context, visit)),
             Access::Pod(paths, _) => match context.patched() {
                 None => paths.iter().any(|path| path.visit(context, visit)),

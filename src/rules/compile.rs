@@ -1,6 +1,7 @@
 //! Turns the intermediate form of a rule into what judges events.
 
 use super::access::{Access, NameError, Scope};
+use super::falco::{self, Operator, Shape, Term};
 use super::ir::{Expr, Item, Mode, Place, Quantifier, Test};
 use super::matcher::{Matcher, MatcherError};
 use super::memo::Numbers;
@@ -59,6 +60,13 @@ pub(super) enum Node {
         place: Place,
         cased: bool,
     },
+    /// Two terms of a Falco condition, of this shape both.
+    Related {
+        left: Box<Term>,
+        operator: Operator,
+        right: Box<Term>,
+        shape: Shape,
+    },
     Keywords {
         tests: Box<[Matcher]>,
         mode: Mode,
@@ -100,10 +108,23 @@ impl Compiler {
             Expr::Any(parts) => Node::Any(self.nodes(parts, place)?.into()),
             Expr::AtLeast(count, parts) => Node::AtLeast(*count, self.nodes(parts, place)?.into()),
             Expr::Not(part) => Node::Not(Box::new(self.node(part, place)?)),
-            Expr::Item(item) => self.item(item, place)?,
-            Expr::Keywords(item) => {
-                Node::Keywords { tests: self.matchers(item, &item.tests)?, mode: item.mode }
+            Expr::Item(item) => {
+                self.tested(access(item.field.as_deref(), place)?, &Tested::of(item), place)?
             }
+            Expr::Keywords(item) => {
+                let tests = self.matchers(&Tested::of(item), &item.tests)?;
+                Node::Keywords { tests, mode: item.mode }
+            }
+            Expr::Computed { term, tests, mode } => {
+                let tested = Tested { near: term.to_string(), tests, mode: *mode };
+                self.tested(Access::Computed(Box::new(term.clone())), &tested, place)?
+            }
+            Expr::Related { left, operator, right } => Node::Related {
+                shape: left.shape(),
+                left: Box::new(left.clone()),
+                operator: *operator,
+                right: Box::new(right.clone()),
+            },
             Expr::Members { field, quantifier, body } => {
                 let access = array(field, place)?;
                 let body = Box::new(self.node(body, Names::Member)?);
@@ -116,11 +137,15 @@ impl Compiler {
         parts.iter().map(|it| self.node(it, place)).collect()
     }
 
-    fn item(&mut self, item: &Item, place: Names) -> Result<Node, CompileError> {
-        let access = access(item.field.as_deref(), place)?;
+    fn tested(
+        &mut self,
+        access: Access,
+        item: &Tested<'_>,
+        place: Names,
+    ) -> Result<Node, CompileError> {
         let mut nodes = Vec::new();
         let mut plain = Vec::new();
-        for test in &item.tests {
+        for test in item.tests {
             match test {
                 Test::Null => nodes.push(Node::Null(access.clone())),
                 Test::Exists(true) => nodes.push(Node::Exists(access.clone())),
@@ -146,14 +171,18 @@ impl Compiler {
         }
         Ok(match item.mode {
             Mode::Any => any(nodes),
-            Mode::All => all(nodes),
+            Mode::All | Mode::Every => all(nodes),
             // What is missing differs from nothing.
             Mode::None => all(vec![Node::Exists(access), not(any(nodes))]),
         })
     }
 
-    fn matchers(&mut self, item: &Item, tests: &[Test]) -> Result<Box<[Matcher]>, CompileError> {
-        let near = item.field.clone().unwrap_or_default();
+    fn matchers(
+        &mut self,
+        item: &Tested<'_>,
+        tests: &[Test],
+    ) -> Result<Box<[Matcher]>, CompileError> {
+        let near = item.near.clone();
         self.values += tests.len();
         self.regexes += tests.iter().filter(|it| matches!(it, Test::Regex(_))).count();
         if self.values > VALUES_MAX {
@@ -163,6 +192,20 @@ impl Compiler {
             return Err(CompileError { near, why: CompileFault::Regexes });
         }
         tests.iter().map(|it| Matcher::new(it).map_err(|why| blame(&near, why))).collect()
+    }
+}
+
+/// The tests of one field, whatever its access.
+struct Tested<'t> {
+    near: String,
+    tests: &'t [Test],
+    mode: Mode,
+}
+
+impl Tested<'_> {
+    fn of(item: &Item) -> Tested<'_> {
+        let near = item.field.clone().unwrap_or_default();
+        Tested { near, tests: &item.tests, mode: item.mode }
     }
 }
 
@@ -190,7 +233,7 @@ fn blame(near: &str, why: impl Into<CompileFault>) -> CompileError {
 
 /// Cheap tests first: they spare the parse of a body.
 fn all(mut nodes: Vec<Node>) -> Node {
-    nodes.sort_by_key(Node::cost);
+    nodes.sort_by_key(Node::rank);
     Node::All(nodes.into())
 }
 
@@ -226,22 +269,40 @@ impl Node {
                 access.number(numbers);
                 body.number(numbers);
             }
-            Node::Keywords { .. } => {}
+            Node::Keywords { .. } | Node::Related { .. } => {}
         }
     }
 
-    fn cost(&self) -> u32 {
+    /// What judging an event costs, in nanoseconds, roughly, when nothing is decided early.
+    pub(super) fn cost(&self) -> u32 {
+        let sum = |costs: &mut dyn Iterator<Item = u32>| costs.fold(0, u32::saturating_add);
         match self {
             Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
-                parts.iter().map(Node::cost).max().unwrap_or(0)
+                sum(&mut parts.iter().map(Node::cost))
             }
             Node::Not(part) => part.cost(),
-            Node::Values { access, .. } | Node::Null(access) | Node::Exists(access) => {
-                access.cost()
+            Node::Values { access, tests, .. } => {
+                access.cost().saturating_add(sum(&mut tests.iter().map(Matcher::cost)))
             }
-            Node::Same { access, other, .. } => access.cost().max(other.cost()),
-            Node::Members { access, .. } => access.cost().saturating_add(10),
-            Node::Keywords { .. } => 1_000,
+            Node::Null(access) | Node::Exists(access) => access.cost(),
+            Node::Same { access, other, .. } => access.cost().saturating_add(other.cost()),
+            Node::Related { left, right, .. } => {
+                if left.is_cheap() && right.is_cheap() {
+                    80
+                } else {
+                    500
+                }
+            }
+            Node::Members { access, body, .. } => access.cost().saturating_add(body.cost()),
+            Node::Keywords { .. } => 10_000,
+        }
+    }
+
+    /// What is judged first where all must hold. Exceptions come late: hardly any event is one.
+    fn rank(&self) -> u32 {
+        match self {
+            Node::Not(part) => part.cost().saturating_mul(2).saturating_add(50),
+            _ => self.cost(),
         }
     }
 
@@ -267,6 +328,10 @@ impl Node {
             Node::Same { access, other, place, cased } => access.visit(scope, &mut |left| {
                 other.visit(scope, &mut |right| same(&left, &right, *place, *cased))
             }),
+            Node::Related { left, operator, right, shape } => {
+                let context = scope.context;
+                falco::holds(*operator, *shape, &left.values(context), &right.values(context))
+            }
             Node::Keywords { tests, mode } => keywords(tests, *mode, scope),
             Node::Members { access, quantifier, body } => members(access, *quantifier, body, scope),
         }
@@ -290,6 +355,14 @@ fn values(access: &Access, tests: &[Matcher], mode: Mode, scope: Scope<'_, '_>) 
             });
             present && !fits
         }
+        Mode::Every => {
+            let mut present = false;
+            let odd = access.visit(scope, &mut |view| {
+                present = true;
+                !view.any_leaf(&mut |leaf| tests.iter().any(|it| it.fits(leaf)))
+            });
+            present && !odd
+        }
     }
 }
 
@@ -302,7 +375,9 @@ fn keywords(tests: &[Matcher], mode: Mode, scope: Scope<'_, '_>) -> bool {
         return false;
     };
     match mode {
-        Mode::Any => any_leaf_within(&whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
+        Mode::Any | Mode::Every => {
+            any_leaf_within(&whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf)))
+        }
         Mode::All => tests.iter().all(|test| any_leaf_within(&whole, &mut |leaf| test.fits(leaf))),
         Mode::None => !any_leaf_within(&whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
     }

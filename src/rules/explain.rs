@@ -5,8 +5,9 @@
 
 use serde::Serialize;
 
-use super::access::Scope;
+use super::access::{Access, Scope};
 use super::compile::{Names, access, array, compile_at};
+use super::falco::Term;
 use super::ir::{Expr, Item, Mode, Test};
 use super::outline::{Condition, Kind, bare};
 use super::scratch::{Context, Scratch};
@@ -102,17 +103,24 @@ impl<'h, 'e> Here<'h, 'e> {
 
     /// What the event holds in a field: the first values as JSON, and how many more.
     fn values(self, field: Option<&str>) -> (Vec<String>, usize) {
+        access(field, self.names).map_or_else(|_| Default::default(), |it| self.at(&it))
+    }
+
+    /// The same of a term.
+    fn term(self, term: &Term) -> (Vec<String>, usize) {
+        self.at(&Access::Computed(Box::new(term.clone())))
+    }
+
+    fn at(self, access: &Access) -> (Vec<String>, usize) {
         let (mut found, mut untold) = (Vec::new(), 0);
-        if let Ok(access) = access(field, self.names) {
-            access.visit(self.scope, &mut |view| {
-                if found.len() < TOLD_MAX {
-                    found.push(json(view))
-                } else {
-                    untold += 1
-                }
-                false
-            });
-        }
+        access.visit(self.scope, &mut |view| {
+            if found.len() < TOLD_MAX {
+                found.push(json(view))
+            } else {
+                untold += 1
+            }
+            false
+        });
         (found, untold)
     }
 }
@@ -144,9 +152,23 @@ fn weighed(expr: &Expr, here: Here<'_, '_>) -> Weighed {
             let (found, untold) = here.values(item.field.as_deref());
             (weighed.found, weighed.untold) = (Some(found), untold);
             weighed.compared = compared(item, here);
-            weighed.parts = singly(item, here, Expr::Item);
+            weighed.parts = singly(&item.tests, item.mode, here, &|it| Expr::Item(alone(item, it)));
         }
-        Expr::Keywords(item) => weighed.parts = singly(item, here, Expr::Keywords),
+        Expr::Keywords(item) => {
+            let one = |it| Expr::Keywords(alone(item, it));
+            weighed.parts = singly(&item.tests, item.mode, here, &one);
+        }
+        Expr::Computed { term, tests, mode } => {
+            let (found, untold) = here.term(term);
+            (weighed.found, weighed.untold) = (Some(found), untold);
+            let one = |it| Expr::Computed { term: term.clone(), tests: vec![it], mode: Mode::Any };
+            weighed.parts = singly(tests, *mode, here, &one);
+        }
+        Expr::Related { left, right, .. } => {
+            let (found, untold) = here.term(left);
+            (weighed.found, weighed.untold) = (Some(found), untold);
+            weighed.compared = Some(here.term(right).0);
+        }
         Expr::Members { field, body, .. } => members(field, body, here, &mut weighed),
     }
     weighed
@@ -160,14 +182,23 @@ fn compared(item: &Item, here: Here<'_, '_>) -> Option<Vec<String>> {
     })
 }
 
-/// The tests of an item one by one, where there are several and it matters which.
-fn singly(item: &Item, here: Here<'_, '_>, expr: fn(Item) -> Expr) -> Vec<Weighed> {
-    if item.tests.len() < 2 {
+/// The item with one test alone.
+fn alone(item: &Item, test: Test) -> Item {
+    Item { field: item.field.clone(), tests: vec![test], mode: Mode::Any }
+}
+
+/// The tests of a field one by one, where there are several and it matters which.
+fn singly(
+    tests: &[Test],
+    mode: Mode,
+    here: Here<'_, '_>,
+    one: &dyn Fn(Test) -> Expr,
+) -> Vec<Weighed> {
+    if tests.len() < 2 {
         return Vec::new();
     }
-    let alone = item.tests.iter().map(|test| {
-        let item = Item { field: item.field.clone(), tests: vec![test.clone()], mode: Mode::Any };
-        let expr = expr(item);
+    let alone = tests.iter().map(|test| {
+        let expr = one(test.clone());
         Weighed {
             holds: here.holds(&expr),
             condition: Condition::of(&expr, here.names),
@@ -177,7 +208,7 @@ fn singly(item: &Item, here: Here<'_, '_>, expr: fn(Item) -> Expr) -> Vec<Weighe
             parts: Vec::new(),
         }
     });
-    alone.filter(|it| item.mode == Mode::All || it.holds).collect()
+    alone.filter(|it| mode == Mode::All || it.holds).collect()
 }
 
 /// The members of an array one by one.

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::load::{LoadError, LoadOptions, Loaded, load_text};
 use super::sigma::Placeholders;
+use crate::config::RuleMatching;
 use crate::hex::hex;
 
 /// The name of the text that holds the options a set was loaded with. No rule file has it: its
@@ -20,16 +21,25 @@ const OPTIONS: &str = "kustos-options.json";
 struct Meaning {
     #[serde(skip_serializing_if = "Placeholders::is_empty")]
     placeholders: Placeholders,
+    #[serde(skip_serializing_if = "is_all")]
+    rule_matching: RuleMatching,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_all(matching: &RuleMatching) -> bool {
+    *matching == RuleMatching::All
 }
 
 impl Meaning {
     fn of(options: &LoadOptions) -> Meaning {
-        Meaning { placeholders: options.placeholders.clone() }
+        let LoadOptions { placeholders, rule_matching, .. } = options;
+        Meaning { placeholders: placeholders.clone(), rule_matching: *rule_matching }
     }
 
     fn options(self) -> LoadOptions {
         // Lenient: what was left out when the set was in force is left out again.
-        LoadOptions { lenient: true, placeholders: self.placeholders, ..LoadOptions::default() }
+        let Meaning { placeholders, rule_matching } = self;
+        LoadOptions { lenient: true, placeholders, rule_matching, ..LoadOptions::default() }
     }
 }
 
@@ -118,6 +128,18 @@ mod tests {
         assert!(kept.errors.is_empty());
         assert_eq!(kept.rules.hash(), set.hash());
         assert_eq!(kept.rules.rules(), set.rules());
+    }
+
+    #[test]
+    fn rule_matching_is_part_of_the_sets_hash_and_is_kept() {
+        let load = |rule_matching| {
+            let options = LoadOptions { rule_matching, ..LoadOptions::default() };
+            let rule = RULE.replace("|expand: '%admins%'", ": eve");
+            load_text([("t.yml", &*rule)], &options).unwrap().rules
+        };
+        let (all, first) = (load(RuleMatching::All), load(RuleMatching::First));
+        assert_ne!(all.hash(), first.hash());
+        assert_eq!(load_kept(first.texts()).unwrap().rules.hash(), first.hash());
     }
 
     #[test]

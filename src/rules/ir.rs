@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::Level;
 use super::correlation::{Bound, Kind, Shape};
+use super::falco::{Operator, Term};
 
 /// One rule as a front end understood it.
 #[derive(Debug, Clone)]
@@ -57,6 +58,18 @@ pub(super) enum Expr {
     Item(Item),
     /// Values searched in every string and number of the event.
     Keywords(Item),
+    /// A term of a Falco condition against values.
+    Computed {
+        term: Term,
+        tests: Vec<Test>,
+        mode: Mode,
+    },
+    /// Two terms of a Falco condition against each other.
+    Related {
+        left: Term,
+        operator: Operator,
+        right: Term,
+    },
     /// A body judged against one member of an array at a time.
     Members {
         field: String,
@@ -74,6 +87,8 @@ impl Expr {
             }
             Expr::Not(part) | Expr::Members { body: part, .. } => 1 + part.size(),
             Expr::Item(item) | Expr::Keywords(item) => item.tests.len(),
+            Expr::Computed { tests, .. } => tests.len(),
+            Expr::Related { .. } => 1,
         }
     }
 }
@@ -113,6 +128,8 @@ pub(super) enum Mode {
     All,
     /// The field is there, and none of its values passes any test.
     None,
+    /// The field is there, and each of its values passes one of the tests.
+    Every,
 }
 
 /// What one value may be like.
@@ -130,6 +147,17 @@ pub(super) enum Test {
     Regex(String),
     Cidr(String),
     Compare(Comparison, f64),
+    /// A whole number, exactly: larger ones than an `f64` can tell apart.
+    Count(Comparison, u64),
+    /// Text before or after this text, byte by byte.
+    Order(Comparison, String),
+    /// A shell pattern with sets of characters.
+    Glob {
+        pattern: String,
+        cased: bool,
+    },
+    /// A path at or below this one, whose parts are shell patterns.
+    Path(String),
     Time {
         part: TimePart,
         comparison: Comparison,

@@ -8,6 +8,7 @@ use std::{fmt, fs, io};
 use super::advice::Advice;
 use super::compile::{CompileFault, compile};
 use super::embedded::SHIPPED;
+use super::falco::FalcoFault;
 use super::identity;
 use super::ir::{About, CorrelationDraft, Draft};
 use super::link::{Countable, link};
@@ -17,6 +18,7 @@ use super::sigma::{
     self, BoundFault, CorrelationFault, Filter, FilterFault, Placeholders, SigmaFault,
 };
 use super::{Rule, RuleIndex};
+use crate::config::RuleMatching;
 
 /// A rule file over this size is no rule file.
 pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -31,6 +33,8 @@ pub struct LoadOptions {
     pub lenient: bool,
     /// Load the shipped rules as well.
     pub shipped: bool,
+    /// Which of the Falco rules that match an event fire.
+    pub rule_matching: RuleMatching,
     /// What placeholders (`%name%`) stand for.
     pub placeholders: BTreeMap<String, Vec<String>>,
 }
@@ -119,7 +123,10 @@ pub(super) enum Fault {
     #[error("the file holds no rule")]
     Empty,
     #[error("Falco rule files are not supported by this version")]
-    Falco,
+    FalcoFile,
+    /// `about` is the list or macro, where it is no rule.
+    #[error("{about}{why}")]
+    Falco { about: String, why: FalcoFault },
     #[error(transparent)]
     Filter(FilterFault),
     #[error("`rules` names no rule; write `any`, or a list of ids and names")]
@@ -234,6 +241,7 @@ fn files_at(path: &Path) -> Result<Vec<PathBuf>, LoadError> {
 /// Gathers rules file by file.
 struct Loader<'l> {
     placeholders: &'l Placeholders,
+    rule_matching: RuleMatching,
     drafts: Vec<Draft>,
     filters: Vec<Filter>,
     correlations: Vec<CorrelationDraft>,
@@ -246,6 +254,7 @@ impl<'l> Loader<'l> {
     fn new(options: &'l LoadOptions) -> Loader<'l> {
         Loader {
             placeholders: &options.placeholders,
+            rule_matching: options.rule_matching,
             drafts: Vec::new(),
             filters: Vec::new(),
             correlations: Vec::new(),
@@ -271,7 +280,7 @@ impl<'l> Loader<'l> {
 
     fn add(&mut self, file: &Path, text: &str) {
         if let Some(line) = falco_line(text) {
-            self.fault(file, line, Fault::Falco);
+            self.fault(file, line, Fault::FalcoFile);
             return;
         }
         let parsed = sigma::parse(file, text, self.placeholders);
@@ -326,7 +335,10 @@ impl<'l> Loader<'l> {
                 .sort_by(|left, right| (&left.file, left.line).cmp(&(&right.file, right.line)));
             return Err(LoadError::Broken(self.errors));
         }
-        let rules = RuleSet::new(rules, exprs, nodes, self.texts).correlating(correlations);
+        let outputs = vec![None; rules.len()];
+        let rules = RuleSet::new(rules, exprs, nodes, self.texts)
+            .correlating(correlations)
+            .saying(outputs, self.rule_matching);
         Ok(Loaded { rules, errors: self.errors, warnings: self.warnings })
     }
 

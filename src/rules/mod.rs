@@ -22,6 +22,12 @@ pub mod coverage;
 mod derived;
 mod embedded;
 mod explain;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "grows towards the loader, which is the first to call it"
+)]
+mod falco;
 pub mod group;
 mod identity;
 mod ir;
@@ -64,6 +70,7 @@ pub use needs::{AuditLevel, Needs, Stage, needs};
 pub use outline::{Condition, Kind, Outline, outline};
 pub use scratch::Scratch;
 pub use set::{RuleIndex, RuleSet};
+pub use sigma::{PlaceholderError, Placeholders, placeholders};
 pub use taxonomy::taxonomy;
 
 /// One compiled detection, from whichever dialect: what people are told about it.
@@ -76,7 +83,7 @@ pub struct Rule {
     pub title: String,
     /// How bad a match is.
     pub level: Level,
-    /// The language it is written in: `sigma`.
+    /// The language it is written in: `sigma` or `falco`.
     pub dialect: &'static str,
     /// ATT&CK and other tags, as written.
     pub tags: Vec<String>,

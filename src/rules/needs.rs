@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::compile::{Names, access, array};
-use super::ir::{Expr, Item, Mode, Quantifier, Test};
+use super::ir::{Expr, Mode, Quantifier, Test};
 use super::prefilter;
 use super::set::{RuleIndex, RuleSet};
 
@@ -169,7 +169,17 @@ impl Asked {
                 Asked::some(parts, if holds { *count } else { fail }, polarity)
             }
             Expr::Not(part) => Asked::of(part, polarity.turned()),
-            Expr::Item(item) => Asked::item(item, polarity),
+            Expr::Item(item) => {
+                let places = places(item.field.as_deref());
+                Asked::tested(&places, &item.tests, item.mode, polarity)
+            }
+            Expr::Computed { term, tests, mode } => {
+                Asked::tested(&term.places(), tests, *mode, polarity)
+            }
+            Expr::Related { left, right, .. } if holds => {
+                Asked::field(&left.places()).and(Asked::field(&right.places()))
+            }
+            Expr::Related { .. } => Asked::nothing(),
             // Any field may hold the words.
             Expr::Keywords(_) => Asked::nothing(),
             Expr::Members { field, quantifier, .. } => {
@@ -202,10 +212,9 @@ impl Asked {
         Asked { level, stages }
     }
 
-    fn item(item: &Item, polarity: Polarity) -> Asked {
-        let places = places(item.field.as_deref());
-        let there = || Asked::field(&places);
-        let each = item.tests.iter().map(|test| match (test, polarity) {
+    fn tested(places: &[String], tests: &[Test], mode: Mode, polarity: Polarity) -> Asked {
+        let there = || Asked::field(places);
+        let each = tests.iter().map(|test| match (test, polarity) {
             (Test::Null | Test::Exists(false), Polarity::Holds) => Asked::nothing(),
             (Test::Null | Test::Exists(false), Polarity::Fails) => there(),
             (_, Polarity::Fails) => Asked::nothing(),
@@ -214,26 +223,34 @@ impl Asked {
             }
             (_, Polarity::Holds) => there(),
         });
-        let asked = match (item.mode, polarity) {
+        let asked = match (mode, polarity) {
             // What is missing differs from nothing.
             (Mode::None, Polarity::Holds) => Some(there()),
             (Mode::None, Polarity::Fails) => None,
-            (Mode::Any, Polarity::Holds) | (Mode::All, Polarity::Fails) => each.reduce(Asked::or),
-            (Mode::All, Polarity::Holds) | (Mode::Any, Polarity::Fails) => each.reduce(Asked::and),
+            (Mode::Any | Mode::Every, Polarity::Holds) | (Mode::All, Polarity::Fails) => {
+                each.reduce(Asked::or)
+            }
+            (Mode::All, Polarity::Holds) | (Mode::Any | Mode::Every, Polarity::Fails) => {
+                each.reduce(Asked::and)
+            }
         };
         let asked = asked.unwrap_or_else(Asked::nothing);
-        if polarity == Polarity::Holds && places == ["stage"] { asked.at(item) } else { asked }
+        if polarity == Polarity::Holds && places == ["stage"] {
+            asked.at(tests, mode)
+        } else {
+            asked
+        }
     }
 
     /// Only the stages that the rule names.
-    fn at(mut self, item: &Item) -> Asked {
+    fn at(mut self, tests: &[Test], mode: Mode) -> Asked {
         let named = |stage: &Stage| {
-            item.tests.iter().any(|it| {
+            tests.iter().any(|it| {
                 let fits = super::matcher::Matcher::new(it);
                 fits.is_ok_and(|it| it.fits(&super::value::Leaf::Text(stage.as_str())))
             })
         };
-        self.stages.retain(|it| named(it) != (item.mode == Mode::None));
+        self.stages.retain(|it| named(it) != (mode == Mode::None));
         self
     }
 }
@@ -254,6 +271,11 @@ fn gather(expr: &Expr, place: Names, above: &str, fields: &mut BTreeMap<String, 
         }
         Expr::Not(part) => gather(part, place, above, fields),
         Expr::Keywords(_) => {}
+        Expr::Computed { term, .. } => term.fields(fields),
+        Expr::Related { left, right, .. } => {
+            left.fields(fields);
+            right.fields(fields);
+        }
         Expr::Item(item) => {
             let others = item.tests.iter().filter_map(|it| match it {
                 Test::SameAs { field, .. } => Some(field.as_str()),

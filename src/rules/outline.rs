@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::compile::{Names, access, array};
+use super::falco::Term;
 use super::ir::{Comparison, Expr, Item, Mode, Piece, Place, Quantifier, Test, TimePart};
 use super::set::{RuleIndex, RuleSet};
 
@@ -84,7 +85,9 @@ fn outlined(expr: &Expr, place: Names) -> Outline {
         }
         Expr::Not(part) => vec![outlined(part, place)],
         Expr::Members { body, .. } => vec![outlined(body, Names::Member)],
-        Expr::Item(_) | Expr::Keywords(_) => Vec::new(),
+        Expr::Item(_) | Expr::Keywords(_) | Expr::Computed { .. } | Expr::Related { .. } => {
+            Vec::new()
+        }
     };
     Outline { condition: Condition::of(expr, place), parts }
 }
@@ -102,6 +105,12 @@ impl Condition {
             Expr::Not(_) => plain(Kind::Not, "not"),
             Expr::Item(item) => Condition::item(item, place),
             Expr::Keywords(item) => Condition::plain(Kind::Keywords, keywords(item)),
+            Expr::Computed { term, tests, mode } => Condition::term(term, joined(tests, *mode)),
+            Expr::Related { left, operator, right } => {
+                let mut condition = Condition::term(left, format!("{} {right}", operator.word()));
+                condition.places.extend(right.places());
+                condition
+            }
             Expr::Members { field, quantifier, .. } => Condition {
                 kind: Kind::Members,
                 asks: quantified(*quantifier).to_owned(),
@@ -115,12 +124,17 @@ impl Condition {
         Condition { kind, asks, field: None, places: Vec::new() }
     }
 
+    fn term(term: &Term, asks: String) -> Condition {
+        let field = Some(term.to_string());
+        Condition { kind: Kind::Field, asks, field, places: term.places() }
+    }
+
     fn item(item: &Item, place: Names) -> Condition {
         let field = item.field.as_deref();
         let known = access(field, place).map(|it| it.places()).ok();
         Condition {
             kind: Kind::Field,
-            asks: joined(item),
+            asks: joined(&item.tests, item.mode),
             field: item.field.clone(),
             places: field.map(|it| places(it, known)).unwrap_or_default(),
         }
@@ -142,22 +156,25 @@ fn quantified(quantifier: Quantifier) -> &'static str {
     }
 }
 
-/// The tests of an item in one sentence, to be read after the field's name.
-fn joined(item: &Item) -> String {
-    match item.mode {
-        _ if item.tests.is_empty() => "is nothing".to_owned(),
-        Mode::Any => alternatives(&item.tests),
+/// The tests of a field in one sentence, to be read after its name.
+fn joined(tests: &[Test], mode: Mode) -> String {
+    match mode {
+        _ if tests.is_empty() => "is nothing".to_owned(),
+        Mode::Any => alternatives(tests),
         Mode::All => {
-            let tests: Vec<String> = item.tests.iter().map(asked).collect();
+            let tests: Vec<String> = tests.iter().map(asked).collect();
             tests.join(" and ")
         }
-        Mode::None => format!("is there, and no value of it {}", alternatives(&item.tests)),
+        Mode::None => format!("is there, and no value of it {}", alternatives(tests)),
+        Mode::Every => format!("is there, and each value of it {}", alternatives(tests)),
     }
 }
 
 fn keywords(item: &Item) -> String {
     match item.mode {
-        Mode::Any => format!("some value of the event {}", alternatives(&item.tests)),
+        Mode::Any | Mode::Every => {
+            format!("some value of the event {}", alternatives(&item.tests))
+        }
         Mode::All => {
             let tests: Vec<String> = item.tests.iter().map(asked).collect();
             format!("some value of the event {}", tests.join(", and one "))
@@ -211,6 +228,15 @@ fn parts(test: &Test) -> (String, String) {
         Test::Regex(source) => of("fits", format!("/{source}/")),
         Test::Cidr(network) => of("lies in", network.clone()),
         Test::Compare(comparison, number) => of(sign(*comparison), number.to_string()),
+        Test::Count(comparison, number) => of(sign(*comparison), number.to_string()),
+        Test::Order(comparison, text) => {
+            (format!("is {} in byte order", sign(*comparison)), format!("{text:?}"))
+        }
+        Test::Glob { pattern, cased } => {
+            let case = if *cased { " exactly" } else { "" };
+            (format!("is like{case}"), format!("{pattern:?}"))
+        }
+        Test::Path(path) => of("lies at or below", format!("{path:?}")),
         Test::Time { part, comparison, number } => {
             of(&format!("has {} {}", named(*part), sign(*comparison)), format!("{number} (UTC)"))
         }

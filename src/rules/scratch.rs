@@ -173,7 +173,7 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
     }
 
     /// The line from its first brace on: some writers put a byte order mark before it.
-    fn line(&self) -> &'c str {
+    pub(super) fn line(&self) -> &'c str {
         let line = self.event.line();
         memchr::memchr(b'{', line.as_bytes()).and_then(|at| line.get(at..)).unwrap_or_default()
     }
@@ -234,6 +234,7 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Span;
 
     #[test]
     fn every_root_is_found_by_its_key() {
@@ -245,7 +246,11 @@ mod tests {
 
     #[test]
     fn the_path_of_an_inner_field_is_no_key() {
-        let event = crate::decode::line(br#"{"user":{"username":"a"},"verb":"get"}"#).unwrap();
+        // As the decoder would make it.
+        let mut event = Event::of(r#"{"user":{"username":"a"},"verb":"get"}"#);
+        event.set_extra_keys(false);
+        event.set(Field::User, Span { start: 8, end: 24 });
+        event.set(Field::Username, Span { start: 20, end: 23 });
         let scratch = Scratch::default();
         let context = Context::new(&event, &scratch);
         assert!(context.has_key("user") && !context.has_key("user.username"));

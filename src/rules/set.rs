@@ -3,12 +3,14 @@
 use super::Rule;
 use super::access::Scope;
 use super::compile::Node;
+use super::falco::{self, Template};
 use super::identity;
 use super::ir::Expr;
 use super::memo::Numbers;
 use super::prefilter::{self, Prefilter};
 use super::scratch::{Context, Scratch};
 use super::sight::Correlations;
+use crate::config::RuleMatching;
 use crate::event::Event;
 
 /// The place of a rule in its set.
@@ -32,6 +34,9 @@ pub struct RuleSet {
     /// What each rule says: kept to be shown and explained, never read while events are judged.
     exprs: Vec<Expr>,
     nodes: Vec<Node>,
+    /// What each Falco rule says of an event; empty when there is no such rule.
+    outputs: Vec<Option<Template>>,
+    matching: RuleMatching,
     prefilter: Prefilter,
     texts: Vec<(String, String)>,
     hash: String,
@@ -56,7 +61,25 @@ impl RuleSet {
         let prefilter = Prefilter::new(&nodes);
         let hash = identity::set(&texts);
         let correlations = Correlations::default();
-        RuleSet { rules, exprs, nodes, prefilter, texts, hash, correlations, numbers }
+        let (outputs, matching) = (Vec::new(), RuleMatching::All);
+        RuleSet {
+            rules,
+            exprs,
+            nodes,
+            outputs,
+            matching,
+            prefilter,
+            texts,
+            hash,
+            correlations,
+            numbers,
+        }
+    }
+
+    /// With what its Falco rules say, one for one with the rules, and which of them fire.
+    pub(super) fn saying(self, outputs: Vec<Option<Template>>, matching: RuleMatching) -> RuleSet {
+        assert_eq!(self.rules.len(), outputs.len());
+        RuleSet { outputs, matching, ..self }
     }
 
     /// With the correlations of its rules.
@@ -128,10 +151,7 @@ impl RuleSet {
         let mut memory = std::mem::take(&mut scratch.prefilter);
         let context = Context::new(event, scratch);
         self.prefilter.candidates(&context, &mut memory);
-        let scope = Scope { context: &context, member: None };
-        let candidates = memory.candidates().map(|it| it as usize);
-        let holds = |at: &usize| self.nodes.get(*at).is_some_and(|node| node.holds(scope));
-        found.extend(candidates.filter(holds).map(RuleIndex));
+        self.judge(&context, memory.candidates().map(|it| it as usize), found);
         scratch.prefilter = memory;
     }
 
@@ -146,8 +166,38 @@ impl RuleSet {
         found.clear();
         scratch.clear();
         let context = Context::new(event, scratch);
-        let scope = Scope { context: &context, member: None };
-        let holds = |(_, node): &(usize, &Node)| node.holds(scope);
-        found.extend(self.nodes.iter().enumerate().filter(holds).map(|(at, _)| RuleIndex(at)));
+        self.judge(&context, 0..self.nodes.len(), found);
+    }
+
+    /// Adds those of the rules that match, and of Falco's the first alone where that is asked for.
+    fn judge(
+        &self,
+        context: &Context<'_, '_>,
+        rules: impl Iterator<Item = usize>,
+        found: &mut Vec<RuleIndex>,
+    ) {
+        let scope = Scope { context, member: None };
+        let mut taken = false;
+        let fires = |at: &usize| {
+            let only_first = self.matching == RuleMatching::First && self.is_falco(*at);
+            if only_first && taken {
+                return false;
+            }
+            let holds = self.nodes.get(*at).is_some_and(|node| node.holds(scope));
+            taken |= only_first && holds;
+            holds
+        };
+        found.extend(rules.filter(fires).map(RuleIndex));
+    }
+
+    fn is_falco(&self, at: usize) -> bool {
+        self.rules.get(at).is_some_and(|it| it.dialect == falco::DIALECT)
+    }
+
+    /// What a Falco rule says of the event that [`RuleSet::matches`] was last asked about with
+    /// this scratch; `None` for a rule of another dialect.
+    pub fn output(&self, index: RuleIndex, event: &Event<'_>, scratch: &Scratch) -> Option<String> {
+        let template = self.outputs.get(index.0)?.as_ref()?;
+        Some(template.render(&Context::new(event, scratch)))
     }
 }

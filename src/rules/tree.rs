@@ -323,6 +323,11 @@ impl<'t> Tree<'t> {
         })
     }
 
+    /// The keys of an object; any other value has none.
+    pub(super) fn keys(&self) -> impl Iterator<Item = std::borrow::Cow<'t, str>> + use<'t> {
+        self.entries().map(|(key, _)| key.decoded())
+    }
+
     fn same_key(&self, other: &Tree<'_>) -> bool {
         if self.part.odd || other.part.odd {
             self.decoded() == other.decoded()

@@ -7,6 +7,8 @@ use super::word::Word;
 use crate::event::Field;
 use crate::rules::access::{Access, Opening};
 use crate::rules::compile::Node;
+use crate::rules::derived::Derived;
+use crate::rules::falco::Term;
 use crate::rules::ir::{Mode, Place};
 use crate::rules::matcher::Matcher;
 use crate::rules::text::lower;
@@ -19,7 +21,7 @@ const WORDS_MAX: usize = 1_000;
 const ALTERNATIVES_MAX: usize = 16;
 
 /// Shorter literals are in too many texts to tell anything.
-const LITERAL_BYTES_MIN: usize = 3;
+const LITERAL_BYTES_MIN: usize = 2;
 
 pub(super) type Words = BTreeSet<Word>;
 
@@ -49,7 +51,7 @@ pub(super) fn demands(node: &Node) -> Demands {
         Node::Any(parts) => either(parts),
         Node::AtLeast(count, parts) if *count > 0 => either(parts),
         Node::Values { access, tests, mode } => match mode {
-            Mode::Any => values(access, tests),
+            Mode::Any | Mode::Every => values(access, tests),
             // Every one must be passed, so each is demanded by itself.
             Mode::All => tests
                 .iter()
@@ -64,6 +66,7 @@ pub(super) fn demands(node: &Node) -> Demands {
             _ => Demands::default(),
         },
         Node::Same { access, other, .. } => both(present(access), present(other)),
+        Node::Related { left, right, .. } => both(rooted(left), rooted(right)),
         Node::Members { access, quantifier, .. } if quantifier.needs_a_member() => present(access),
         Node::AtLeast(..) | Node::Members { .. } | Node::Keywords { .. } => Demands::default(),
     }
@@ -123,6 +126,7 @@ fn values(access: &Access, tests: &[Matcher]) -> Demands {
     };
     let exact: Option<Words> = tests.iter().map(exact).collect();
     if let Some(words) = exact.filter(|it| it.len() <= WORDS_MAX) {
+        found.clauses.extend(implied(source, &words));
         found.clauses.insert(Key::Values(source), words);
         return found;
     }
@@ -131,6 +135,41 @@ fn values(access: &Access, tests: &[Matcher]) -> Demands {
         found.clauses.insert(Key::Literals(source), words);
     }
     found
+}
+
+/// What the field that a computed one is made of must be like, for one of these values.
+fn implied(source: Source, words: &Words) -> Option<(Key, Words)> {
+    let Source::Derived(derived) = source else {
+        return None;
+    };
+    let texts = words.iter().map(|word| match word {
+        Word::Text(text) => Some(text),
+        _ => None,
+    });
+    let texts: Vec<&String> = texts.collect::<Option<_>>()?;
+    match derived {
+        Derived::UserKind => {
+            let user = |kind: &&String| match kind.as_str() {
+                "anonymous" => Some(Word::Text("system:anonymous".to_owned())),
+                "serviceaccount" => Some(Word::Starts("system:serviceaccount:".to_owned())),
+                "node" => Some(Word::Starts("system:node:".to_owned())),
+                "system" => Some(Word::Starts("system:".to_owned())),
+                _ => None,
+            };
+            let users = texts.iter().map(user).collect::<Option<_>>()?;
+            Some((Key::Literals(Source::Field(Field::Username)), users))
+        }
+        Derived::RbacRole | Derived::RbacBinding => {
+            // Quotes and backslashes are written otherwise in the reason.
+            let name = |name: &&String| {
+                let plain = name.len() >= LITERAL_BYTES_MIN && !name.contains(['"', '\\']);
+                plain.then(|| Word::Contains((*name).clone()))
+            };
+            let names = texts.iter().map(name).collect::<Option<_>>()?;
+            Some((Key::Literals(Source::Field(Field::DecisionReason)), names))
+        }
+        _ => None,
+    }
 }
 
 /// The one value a test accepts.
@@ -150,7 +189,7 @@ fn literal(test: &Matcher) -> Option<Word> {
         return None;
     };
     let (place, text) = pattern.literal()?;
-    (text.len() >= LITERAL_BYTES_MIN).then(|| match place {
+    (text.len() >= LITERAL_BYTES_MIN).then_some(match place {
         Place::Whole => Word::Text(text),
         Place::Start => Word::Starts(text),
         Place::End => Word::Ends(text),
@@ -158,11 +197,16 @@ fn literal(test: &Matcher) -> Option<Word> {
     })
 }
 
-/// The field must have a value.
+/// The field must be there.
 fn present(access: &Access) -> Demands {
     if let Some((source, unless)) = source(access) {
+        let whole = match source {
+            Source::Field(field) => field.parent().map(Source::Field),
+            Source::Derived(_) => None,
+        };
+        let there = |it| (Key::Values(it), Words::from([Word::Present]));
         return Demands {
-            clauses: BTreeMap::from([(Key::Values(source), Words::from([Word::Present]))]),
+            clauses: std::iter::once(source).chain(whole).map(there).collect(),
             unless: unless.into_iter().map(str::to_owned).collect(),
         };
     }
@@ -180,7 +224,20 @@ fn present(access: &Access) -> Demands {
             found.unless.extend(key.as_deref().map(str::to_owned));
             found
         }
+        Access::Computed(term) => rooted(term),
         _ => Demands::default(),
+    }
+}
+
+/// The field must be there that a term of a Falco condition is read from.
+fn rooted(term: &Term) -> Demands {
+    let Some(field) = term.root() else {
+        return Demands::default();
+    };
+    let key = Key::Values(Source::Field(field));
+    Demands {
+        clauses: BTreeMap::from([(key, Words::from([Word::Present]))]),
+        unless: BTreeSet::new(),
     }
 }
 
@@ -200,6 +257,10 @@ fn opened(openings: &BTreeSet<Opening<'_>>) -> Option<(Key, Words)> {
 
 /// The field must be missing or `null`.
 fn absent(access: &Access) -> Demands {
+    // A term is missing as well where its field holds an empty list, or no list.
+    if let Access::Computed(_) = access {
+        return Demands::default();
+    }
     let Some((source, unless)) = source(access) else {
         return Demands::default();
     };
@@ -215,6 +276,7 @@ fn source(access: &Access) -> Option<(Source, Option<&str>)> {
     match access {
         Access::Indexed(field, _) => Some((Source::Field(*field), None)),
         Access::Derived(derived) => Some((Source::Derived(*derived), None)),
+        Access::Computed(term) => term.indexed().map(|it| (Source::Field(it), None)),
         Access::Loose { key, target, .. } => match &**target {
             Access::Indexed(..) | Access::Derived(_) => {
                 source(target).map(|it| (it.0, key.as_deref()))

@@ -240,11 +240,9 @@ mod tests {
 
     #[test]
     fn laughs_in_their_billions_end_at_once() {
-        let mut text = String::from("a0: &a0 lol\n");
-        for at in 1..60 {
-            let before = at - 1;
-            text.push_str(&format!("a{at}: &a{at} [*a{before}, *a{before}]\n"));
-        }
+        let laugh = |at: usize| format!("a{at}: &a{at} [*a{0}, *a{0}]\n", at - 1);
+        let text: String =
+            std::iter::once("a0: &a0 lol\n".to_owned()).chain((1..60).map(laugh)).collect();
         // The reader's own bound on aliases or ours, whichever comes first.
         assert!(!matches!(read(&text), Ok(Some(_))));
     }

@@ -105,9 +105,7 @@ impl Condition {
             Expr::Not(_) => plain(Kind::Not, "not"),
             Expr::Item(item) => Condition::item(item, place),
             Expr::Keywords(item) => Condition::plain(Kind::Keywords, keywords(item)),
-            Expr::Computed { term, tests, mode } => {
-                Condition::term(term, joined(tests, *mode))
-            }
+            Expr::Computed { term, tests, mode } => Condition::term(term, joined(tests, *mode)),
             Expr::Related { left, operator, right } => {
                 let mut condition = Condition::term(left, format!("{} {right}", operator.word()));
                 condition.places.extend(right.places());

@@ -181,7 +181,8 @@ mod tests {
         let deep = "[".repeat(100_000);
         assert_eq!(text(&deep).len(), deep.len());
         for broken in ["", "{", "{\"a", "{\"a\":", "[1,", "}", "tru", "\"\\", "[}"] {
-            (text(broken), indented(broken));
+            text(broken);
+            indented(broken);
         }
     }
 }

@@ -65,10 +65,9 @@ pub(super) fn demands(node: &Node) -> Demands {
         },
         Node::Same { access, other, .. } => both(present(access), present(other)),
         Node::Members { access, quantifier, .. } if quantifier.needs_a_member() => present(access),
-        Node::AtLeast(..)
-        | Node::Members { .. }
-        | Node::Keywords { .. }
-        | Node::Related { .. } => Demands::default(),
+        Node::AtLeast(..) | Node::Members { .. } | Node::Keywords { .. } | Node::Related { .. } => {
+            Demands::default()
+        }
     }
 }
 

@@ -163,6 +163,7 @@ impl Reader<'_> {
                     file: self.file.to_path_buf(),
                     line: self.document.line,
                     source: self.given.to_owned(),
+                    falco: None,
                 };
                 parsed.correlations.push(CorrelationDraft { about, spec });
             }
@@ -188,6 +189,7 @@ impl Reader<'_> {
             file: self.file.to_path_buf(),
             line: self.document.line,
             source: self.given.to_owned(),
+            falco: None,
         }
     }
 

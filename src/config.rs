@@ -15,9 +15,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub mod falco;
 pub mod quantity;
 pub mod settings;
 
+pub use falco::{Falco, RuleMatching, RuleMatchingError};
 pub use quantity::{ByteSize, Period};
 pub use settings::{Secret, SecretError, Settings, SettingsError};
 
@@ -33,10 +35,12 @@ const LATER: [&str; 2] = ["kafka", "webhook"];
 /// The smallest and largest value of each bounded span of time.
 const KEEP: (Period, Period) = (Period::days(1), Period::days(36_525));
 const PART_AGE: (Period, Period) = (Period::millis(10), Period::secs(60));
+const LATENESS: (Period, Period) = (Period::millis(0), Period::days(1));
 const SEGMENT_AGE: (Period, Period) = (Period::secs(1), Period::days(1));
 
 /// The smallest and largest value of each bounded size.
 const SEGMENT_BYTES: (ByteSize, ByteSize) = (ByteSize::mib(1), ByteSize::mib(64 << 10));
+const MEMORY_BYTES: (ByteSize, ByteSize) = (ByteSize::mib(1), ByteSize::mib(64 << 10));
 const LINE_BYTES: (ByteSize, ByteSize) = (ByteSize(64 << 10), ByteSize::mib(1 << 10));
 
 /// Most threads, and most chunks in a lane: more is a slip of the finger.
@@ -62,6 +66,9 @@ pub struct Config {
     /// What only Falco's rules heed.
     #[serde(default)]
     pub falco: Falco,
+    /// How much correlations may remember.
+    #[serde(default)]
+    pub correlations: Correlations,
     /// Where findings are sent.
     #[serde(default)]
     pub sinks: Vec<Settings>,
@@ -141,40 +148,14 @@ pub struct Reload {
     pub watch: bool,
 }
 
-/// What only Falco's rules heed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How much correlations may remember.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Falco {
-    /// Which of the Falco rules that match an event fire. Default: all.
-    pub rule_matching: RuleMatching,
-}
-
-/// Which of the Falco rules that match an event fire.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum RuleMatching {
-    /// Every one.
-    #[default]
-    All,
-    /// The first one in the order of the files, which is what Falco does unless told otherwise.
-    First,
-}
-
-/// The word is neither `all` nor `first`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown rule matching \"{0}\": all or first")]
-pub struct RuleMatchingError(String);
-
-impl std::str::FromStr for RuleMatching {
-    type Err = RuleMatchingError;
-
-    fn from_str(word: &str) -> Result<RuleMatching, RuleMatchingError> {
-        match word {
-            "all" => Ok(RuleMatching::All),
-            "first" => Ok(RuleMatching::First),
-            _ => Err(RuleMatchingError(word.to_owned())),
-        }
-    }
+pub struct Correlations {
+    /// Memory for all groups together; over it those that were quiet longest are forgotten. Default: 512MiB; 1MiB to 64GiB.
+    pub memory_bytes_max: ByteSize,
+    /// How late an event may come after a newer one and be counted in its place. Default: 1m; 0ms to 1d.
+    pub lateness_max: Period,
 }
 
 /// Health, metrics and the API.
@@ -360,6 +341,10 @@ impl Config {
         within(file, "archive.part_age_max", archive.part_age_max, PART_AGE)?;
         within(file, "archive.segment_age_max", archive.segment_age_max, SEGMENT_AGE)?;
         within(file, "archive.segment_bytes_max", archive.segment_bytes_max, SEGMENT_BYTES)?;
+        let correlations = &self.correlations;
+        let memory = correlations.memory_bytes_max;
+        within(file, "correlations.memory_bytes_max", memory, MEMORY_BYTES)?;
+        within(file, "correlations.lateness_max", correlations.lateness_max, LATENESS)?;
         within(file, "limits.line_bytes_max", limits.line_bytes_max, LINE_BYTES)?;
         let least = NonZeroU16::MIN.get();
         let workers = self.workers.map_or(least, NonZeroU16::get);
@@ -527,6 +512,12 @@ fn segment_bytes_max() -> ByteSize {
 impl Default for Reload {
     fn default() -> Reload {
         Reload { watch: true }
+    }
+}
+
+impl Default for Correlations {
+    fn default() -> Correlations {
+        Correlations { memory_bytes_max: ByteSize::mib(512), lateness_max: Period::secs(60) }
     }
 }
 

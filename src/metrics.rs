@@ -145,6 +145,18 @@ table! {
         "Attempts to load the rules anew, by how they ended: reloaded, unchanged, failed";
     rules_stale: Gauge = Gauge::default(), Gauge, [],
         "1 while older rules are in force because the last attempt to load them anew failed, else 0";
+    correlation_groups: Gauge = Gauge::default(), Gauge, [],
+        "Groups that correlations remember";
+    correlation_bytes: Gauge = Gauge::default(), Gauge, [],
+        "Memory that these groups take";
+    correlation_groups_evicted: Counter = Counter::default(), Counter, [],
+        "Groups forgotten before their time because all together took more than the limit";
+    correlation_events_late: Counter = Counter::default(), Counter, [],
+        "Events that came later than the lateness bound after a newer one, and were counted only where they stand";
+    correlation_events_dropped: Counter = Counter::default(), Counter, [],
+        "Events forgotten before their time because their group had too many, or counted by a rule that is gone";
+    correlation_findings_bare: Counter = Counter::default(), Counter, [],
+        "Groups whose findings show no events because what they show took more than the limit";
     source_lag_bytes: Family<SourceLabel, Gauge> = Family::default(), Gauge, ["source"],
         "Bytes that a source holds and that were not yet read";
     parts_committed: Counter = Counter::default(), Counter, [],
@@ -265,6 +277,7 @@ mod tests {
         metrics.ruleset_info.touch();
         metrics.rules_reloads.touch();
         metrics.rules_stale.touch();
+        metrics.correlation_groups.touch();
         metrics.source_lag_bytes.touch();
         metrics.outbox_pending.touch();
         metrics.alerts_sent.touch();

@@ -27,6 +27,9 @@ pub struct Alert {
     /// The event; a correlation has `events`.
     #[serde(default)]
     event: Option<AlertEvent>,
+    /// What a Falco rule says of the event.
+    #[serde(default)]
+    pub output: Option<String>,
     /// The events of a correlation.
     #[serde(default)]
     events: Option<Vec<AlertEvent>>,

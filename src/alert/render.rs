@@ -6,10 +6,11 @@ use super::{Alert, AlertEvent, Level, ObjectRef};
 
 const RESET: &str = "\x1b[0m";
 
-/// Characters of a body that is shown because it is no finding.
+/// Characters of a body that is shown because it is no finding, and of a Falco rule's output.
 const BODY_CHARS_MAX: usize = 1_024;
 
-/// Two lines without a last line end. `color` is for a terminal.
+/// Two lines without a last line end, and a third with what a Falco rule says. `color` is for
+/// a terminal.
 ///
 /// ```text
 /// 2026-11-23T03:39:13.554321Z HIGH Exec into a pod (prod-eu)
@@ -19,13 +20,15 @@ pub fn human(alert: &Alert, color: bool) -> String {
     let time = alert.time.as_deref().map_or_else(|| "(no time)".to_owned(), field);
     let title = field(alert.rule.title.as_deref().unwrap_or(&alert.rule.id));
     let cluster = alert.cluster.as_deref().map(|it| format!(" ({})", field(it)));
+    let output = alert.output.as_deref().map(|it| format!("\n  {}", text_of(it, BODY_CHARS_MAX)));
     format!(
-        "{time} {} {title}{}\n  {}; rule {}, finding {}",
+        "{time} {} {title}{}\n  {}; rule {}, finding {}{}",
         level(alert.rule.level, color),
         cluster.unwrap_or_default(),
         deeds(alert),
         field(&alert.rule.id),
         field(&alert.id),
+        output.unwrap_or_default(),
     )
 }
 
@@ -112,6 +115,15 @@ mod tests {
              kube-system from 203.0.113.9: 101 allow; rule 0e1f, finding 9c"
         );
         assert!(body(EXEC, true).contains(" \x1b[1;31mHIGH\x1b[0m Exec"));
+    }
+
+    #[test]
+    fn what_a_falco_rule_says_is_a_third_line() {
+        let said =
+            EXEC.replace("\"source\":", "\"output\":\"Exec (user=alice)\\u001b[2J\",\"source\":");
+        let text = body(&said, false);
+        let third = text.lines().nth(2).unwrap();
+        assert!(third.starts_with("  Exec (user=alice)") && !third.contains('\u{1b}'), "{text}");
     }
 
     #[test]

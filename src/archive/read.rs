@@ -11,6 +11,8 @@ use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
 
 use super::skeleton::Rebuilder;
 
@@ -71,17 +73,43 @@ impl ReadError {
 /// # Errors
 /// When the file cannot be opened or is not Parquet.
 pub fn batches(path: &Path, columns: &[&str]) -> Result<ParquetRecordBatchReader, ReadError> {
-    let file =
-        File::open(path).map_err(|source| ReadError::Open { path: path.to_owned(), source })?;
     let failed = ReadError::parquet(path);
-    let mut builder = ParquetRecordBatchReaderBuilder::try_new(file)
-        .map_err(&failed)?
-        .with_batch_size(BATCH_ROWS);
+    let mut builder = open(path)?.with_batch_size(BATCH_ROWS);
     if !columns.is_empty() {
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         builder = builder.with_projection(mask);
     }
     builder.build().map_err(failed)
+}
+
+fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, ReadError> {
+    let file =
+        File::open(path).map_err(|source| ReadError::Open { path: path.to_owned(), source })?;
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(ReadError::parquet(path))
+}
+
+/// A row group: up to 131,072 rows that are sorted among themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// Its number in the file.
+    pub at: usize,
+    /// The smallest and the largest `seq` of its rows; `None`: the file does not say.
+    pub seq: Option<(i64, i64)>,
+}
+
+/// The row groups of a stored file.
+///
+/// # Errors
+/// When the file cannot be opened or is not Parquet.
+pub fn groups(path: &Path) -> Result<Vec<Group>, ReadError> {
+    let builder = open(path)?;
+    let seq = builder.schema().index_of("seq").map_err(ReadError::arrow(path))?;
+    let bounds = |group: &RowGroupMetaData| match group.columns().get(seq)?.statistics()? {
+        Statistics::Int64(it) => it.min_opt().copied().zip(it.max_opt().copied()),
+        _ => None,
+    };
+    let groups = builder.metadata().row_groups().iter().enumerate();
+    Ok(groups.map(|(at, group)| Group { at, seq: bounds(group) }).collect())
 }
 
 /// One stored line.
@@ -98,11 +126,31 @@ pub struct Line<'a> {
 /// # Errors
 /// When the file cannot be read whole; lines before the damage were handed over.
 pub fn lines(path: &Path, mut take: impl FnMut(Line<'_>)) -> Result<(), ReadError> {
-    let reader = batches(path, &[])?;
+    each_of(path, batches(path, &[])?, &mut take)
+}
+
+/// Hands every line of one row group to `take`, in the order they are stored in.
+///
+/// # Errors
+/// As [`lines`].
+pub fn lines_of(
+    path: &Path,
+    group: usize,
+    mut take: impl FnMut(Line<'_>),
+) -> Result<(), ReadError> {
+    let builder = open(path)?.with_batch_size(BATCH_ROWS).with_row_groups(vec![group]);
+    each_of(path, builder.build().map_err(ReadError::parquet(path))?, &mut take)
+}
+
+fn each_of(
+    path: &Path,
+    reader: ParquetRecordBatchReader,
+    take: &mut impl FnMut(Line<'_>),
+) -> Result<(), ReadError> {
     debug_assert!(reader.schema().field_with_name("seq").is_ok());
     let mut bytes = Vec::new();
     for batch in reader {
-        each_line(&batch.map_err(ReadError::arrow(path))?, &mut bytes, &mut take)
+        each_line(&batch.map_err(ReadError::arrow(path))?, &mut bytes, take)
             .map_err(ReadError::arrow(path))?;
     }
     Ok(())

@@ -262,5 +262,16 @@ mod tests {
         })
         .unwrap();
         assert_eq!(seen.len() as u64, segment.rows);
+        let groups = read::groups(&segment.path).unwrap();
+        let mut of_groups = 0;
+        for group in &groups {
+            let (first, last) = group.seq.unwrap();
+            read::lines_of(&segment.path, group.at, |it| {
+                assert!((first..=last).contains(&it.seq));
+                of_groups += 1;
+            })
+            .unwrap();
+        }
+        assert_eq!((groups.len(), of_groups), (2, segment.rows));
     }
 }

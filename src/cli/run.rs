@@ -13,6 +13,7 @@ use crate::archive::recover::Archive;
 use crate::archive::rulesets;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, LogFormat, Settings};
+use crate::detect::Limits;
 use crate::metrics::{
     EventLabels, FindingLabels, MarkedLabels, Metrics, SourceLabel, SourceLabels, stage,
 };
@@ -22,7 +23,7 @@ use crate::pipeline::in_force::InForce;
 use crate::pipeline::lanes::Width;
 use crate::pipeline::tail::{Observer, Source};
 use crate::pipeline::watch::Look;
-use crate::pipeline::worker::Taken;
+use crate::pipeline::worker::{Found, Taken};
 use crate::rules::RuleSet;
 use crate::serve::{self, Part, Readiness, State};
 use crate::sink::outbox::{self, Bell};
@@ -155,7 +156,13 @@ fn archivist(
     let routes = Routes::of(sinks);
     let routes = Arc::new(move |it: &crate::detect::Finding| routes.sinks_for(it.rule.level));
     let pace = Pace::Live(config.archive.part_age_max.0);
-    Ok(Archivist::new(archive, Arc::clone(clock), policy, routes, pace)?)
+    let limits = Limits {
+        bytes_max: usize::try_from(config.correlations.memory_bytes_max.0).unwrap_or(usize::MAX),
+        lateness: i64::try_from(config.correlations.lateness_max.0.as_micros()).unwrap_or(i64::MAX),
+        ..Limits::default()
+    };
+    let archivist = Archivist::new(archive, Arc::clone(clock), policy, routes, pace)?;
+    Ok(archivist.with_limits(limits))
 }
 
 /// Starts what runs on tokio: the HTTP port and the sinks.
@@ -222,13 +229,17 @@ impl Watcher for Told {
             .get_or_create(&SourceLabels { source, cluster })
             .inc_by(taken.counts.bytes);
         self.metrics.bodies_unread.inc_by(taken.counts.bodies_unread);
-        for (rule, level) in &taken.findings {
+        if !taken.findings.is_empty() {
+            self.found(&taken.findings);
+        }
+    }
+
+    fn found(&self, found: &[Found]) {
+        for Found { rule, level } in found {
             let label = FindingLabels { rule: rule.clone(), level: level.clone() };
             self.metrics.findings.get_or_create(&label).inc();
         }
-        if !taken.findings.is_empty() {
-            self.bell.ring();
-        }
+        self.bell.ring();
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a time in seconds needs no more than 52 bits")]
@@ -237,5 +248,12 @@ impl Watcher for Told {
         self.metrics.segments_sealed.inc_by(committed.segments as u64);
         self.metrics.commit_seconds.observe(committed.took.as_secs_f64());
         self.metrics.last_commit_timestamp_seconds.set(self.clock.now() as f64 / 1e6);
+        let it = &committed.correlated;
+        self.metrics.correlation_groups.set(i64::try_from(it.groups).unwrap_or(i64::MAX));
+        self.metrics.correlation_bytes.set(i64::try_from(it.bytes).unwrap_or(i64::MAX));
+        self.metrics.correlation_groups_evicted.inc_by(it.evicted);
+        self.metrics.correlation_events_late.inc_by(it.late);
+        self.metrics.correlation_events_dropped.inc_by(it.dropped);
+        self.metrics.correlation_findings_bare.inc_by(it.undetailed);
     }
 }

@@ -44,6 +44,7 @@ pub(super) fn settle(
                     time: due,
                     // The id is of the time alone: the mark of an old event is not kept.
                     mark: 0,
+                    own: false,
                     since: first.time,
                     value: 0.0,
                     count: 0,

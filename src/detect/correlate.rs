@@ -271,7 +271,8 @@ impl Correlator {
         for at in &self.expected {
             let spot = Spot { at: *at, cluster: Arc::clone(cluster) };
             if self.store.get(&spot, &[]).is_none() {
-                let start = Entry { time, mark: 0, value: 0, member: u16::MAX, fired: false };
+                let (mark, value, member) = (0, 0, 0);
+                let start = Entry { time, mark, value, member, first: true, fired: false };
                 self.store.update((&spot, Kind::Absence), &[], |it| it.entries.push_back(start));
             }
         }

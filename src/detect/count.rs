@@ -69,6 +69,7 @@ impl Correlator {
                 let verdict = Verdict {
                     time: sighting.time,
                     mark: sighting.mark,
+                    own: true,
                     since: sighting.time,
                     value: 1.0,
                     count: 1,
@@ -189,7 +190,8 @@ impl Correlator {
 }
 
 fn entry(sighting: &Sighting, member: u16, value: u64) -> Entry {
-    Entry { time: sighting.time, mark: sighting.mark, value, member, fired: false }
+    let (time, mark) = (sighting.time, sighting.mark);
+    Entry { time, mark, value, member, first: true, fired: false }
 }
 
 /// What a window remembers of an event.
@@ -224,9 +226,8 @@ fn fired(group: &Group, sighting: &Sighting, verdict: Verdict) -> Fired {
     let within =
         group.details.iter().filter(|it| (verdict.since..=verdict.time).contains(&it.time));
     let mut details: Vec<Arc<str>> = within.map(|it| Arc::clone(&it.json)).collect();
-    let own = (sighting.time, sighting.mark) == (verdict.time, verdict.mark);
     let shown = details.last().is_some_and(|it| Arc::ptr_eq(it, &sighting.detail));
-    if own && !shown && !sighting.detail.is_empty() {
+    if verdict.own && !shown && !sighting.detail.is_empty() {
         details.retain(|it| !Arc::ptr_eq(it, &sighting.detail));
         details.push(Arc::clone(&sighting.detail));
     }

@@ -12,12 +12,14 @@ use crate::rules::correlation::{Correlation, Kind, Shape};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Entry {
     pub(super) time: i64,
-    /// The beginning of the event's identity: the entries of one event share it.
+    /// The beginning of the event's identity.
     pub(super) mark: u64,
     /// A number's bits, or the beginning of a value's hash.
     pub(super) value: u64,
     /// Which rule matched.
     pub(super) member: u16,
+    /// Whether it is the first of its event; the others follow it.
+    pub(super) first: bool,
     /// Whether the window that ends here has fired.
     pub(super) fired: bool,
 }
@@ -49,6 +51,8 @@ pub(super) struct Verdict {
     /// Of the event it ends at.
     pub(super) time: i64,
     pub(super) mark: u64,
+    /// Whether that is the event that was counted just now, and not one after it.
+    pub(super) own: bool,
     /// When it begins.
     pub(super) since: i64,
     pub(super) value: f64,
@@ -77,7 +81,7 @@ impl Group {
             self.entries.reserve_exact(event.len());
         }
         for (at, entry) in event.iter().enumerate() {
-            self.entries.insert(place + at, *entry);
+            self.entries.insert(place + at, Entry { first: at == 0, ..*entry });
         }
         let own = place + event.len() - 1;
         let mut verdicts = Vec::new();
@@ -94,7 +98,7 @@ impl Group {
             let verdict = if fired { None } else { judge(correlation, &self.entries, start, at) };
             if let (Some(verdict), Some(entry)) = (verdict, self.entries.get_mut(at)) {
                 entry.fired = true;
-                verdicts.push(verdict);
+                verdicts.push(Verdict { own: at == own, ..verdict });
             }
         }
         verdicts
@@ -102,8 +106,7 @@ impl Group {
 
     /// Whether the entry is the last of its event.
     fn ends_event(&self, at: usize) -> bool {
-        let of = |at: usize| self.entries.get(at).map(|it| (it.time, it.mark));
-        of(at) != of(at + 1)
+        self.entries.get(at + 1).is_none_or(|it| it.first)
     }
 
     /// Forgets what no window needs that can still be judged. Gives how many entries were
@@ -196,16 +199,10 @@ fn judge(
     if !correlation.bounds.iter().all(|it| it.holds(value)) {
         return None;
     }
-    let count = match correlation.kind {
-        Kind::EventCount => at + 1 - start,
-        _ => {
-            let mut events: Vec<(i64, u64)> = window().map(|it| (it.time, it.mark)).collect();
-            events.dedup();
-            events.len()
-        }
-    };
     let (first, last) = (entries.get(start)?, entries.get(at)?);
-    Some(Verdict { time: last.time, mark: last.mark, since: first.time, value, count })
+    let count = window().filter(|it| it.first).count();
+    let (time, mark, since) = (last.time, last.mark, first.time);
+    Some(Verdict { time, mark, own: false, since, value, count })
 }
 
 /// How many rules matched, when that is enough.

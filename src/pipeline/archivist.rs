@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lanes::Stream;
-use super::worker::{Counts, Done, Ending};
+use super::correlating::{Correlating, Kept as Windows};
+use super::history::HistoryError;
+use super::lanes::{self, Stream};
+use super::worker::{Counts, Done, Ending, Found, Taken};
 use crate::archive::catalog::CatalogError;
 use crate::archive::commit::Commit;
 use crate::archive::keep::{self, Policy, SealError};
@@ -17,7 +19,8 @@ use crate::archive::part::{self, PartError, Placed};
 use crate::archive::recover::Archive;
 use crate::archive::stored::Boundary;
 use crate::clock::Clock;
-use crate::detect::Finding;
+use crate::detect::{self, Finding, Limits};
+use crate::rules::RuleSet;
 use crate::seal::leaf::Chain;
 
 /// Clusters and dates that have rows in memory at one time. A shuffled file of many days would
@@ -36,6 +39,9 @@ pub enum ArchivistError {
     /// A segment could not be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// What correlations are to learn from could not be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
 }
 
 /// What a commit made durable.
@@ -51,6 +57,17 @@ pub struct Committed {
     pub segments: usize,
     /// How long it took, sealing left out.
     pub took: Duration,
+    /// What correlations remember, and had to forget since the last commit.
+    pub correlated: detect::Counts,
+}
+
+/// What a chunk came to.
+#[derive(Debug)]
+pub struct Took {
+    /// The commit that had to come before it, if any.
+    pub committed: Option<Committed>,
+    /// What is told of it.
+    pub taken: Taken,
 }
 
 /// Which sinks a finding goes to.
@@ -133,6 +150,8 @@ pub struct Archivist {
     findings: Vec<FindingRow>,
     counts: BTreeMap<Arc<str>, Counts>,
     next_seq: i64,
+    correlating: Correlating,
+    readers: usize,
 }
 
 impl Archivist {
@@ -163,7 +182,35 @@ impl Archivist {
             findings: Vec::new(),
             counts: BTreeMap::new(),
             next_seq,
+            correlating: Correlating::new(Limits::default()),
+            readers: lanes::Width::default().workers,
         })
+    }
+
+    /// Remembers no more than that for correlations.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Archivist {
+        self.correlating = Correlating::new(limits);
+        self
+    }
+
+    /// Puts these rules in force for what is taken from here on: correlations go on where they were left,
+    /// and new ones learn from the archive what they need. Gives the commit that had to come before, if any.
+    ///
+    /// # Errors
+    /// When the archive cannot be written or read.
+    pub fn judge_by(&mut self, rules: &Arc<RuleSet>) -> Result<Option<Committed>, ArchivistError> {
+        if !self.correlating.is_other(rules) {
+            return Ok(None);
+        }
+        // What was counted so far is recorded by those who counted it, and can be learned from.
+        let committed = if self.since.is_some() { Some(self.commit()?) } else { None };
+        let kept = Windows { catalog: &self.archive.catalog, workers: self.readers };
+        if self.correlating.judge_by_kept(rules, &kept)? {
+            self.since.get_or_insert_with(|| self.clock.elapsed());
+        }
+        self.policy.ruleset = Some(rules.hash().to_owned());
+        Ok(committed)
     }
 
     /// Commits after fewer rows than a full row group: less memory, larger files.
@@ -173,21 +220,19 @@ impl Archivist {
         self
     }
 
-    /// Takes a finished chunk; gives the commit that had to come before it, if any.
+    /// Takes a finished chunk.
     ///
     /// # Errors
     /// When a commit that had to come first failed; the chunk is not taken then.
-    pub fn take(&mut self, done: Done) -> Result<Option<Committed>, ArchivistError> {
+    pub fn take(&mut self, done: Done) -> Result<Took, ArchivistError> {
+        let other = self.judge_by(&done.rules)?;
         let rows = self.rows + done.counts.rows;
         let bytes = self.bytes() + done.counts.bytes;
         let over =
             rows > self.rows_max || bytes > part::BYTES_MAX || self.open.len() > OPEN_PARTS_MAX;
         let full = self.rows > 0 && over;
-        let committed = if full { Some(self.commit()?) } else { None };
+        let committed = if full { Some(self.commit()?) } else { other };
         self.since.get_or_insert_with(|| self.clock.elapsed());
-        if self.policy.ruleset.as_deref() != Some(done.rules.hash()) {
-            self.policy.ruleset = Some(done.rules.hash().to_owned());
-        }
         let first = self.next_seq;
         self.next_seq += i64::try_from(done.counts.rows).unwrap_or(i64::MAX);
         self.rows += done.counts.rows;
@@ -195,12 +240,32 @@ impl Archivist {
             self.sources.entry(done.stream.source).or_insert_with(|| Kept::new(&done.stream));
         kept.take(&done);
         add(self.counts.entry(Arc::clone(&done.stream.cluster)).or_default(), &done.counts);
-        self.record(&done.findings)?;
+        let (stream, counts) = (Arc::clone(&done.stream), done.counts.clone());
+        let mut findings = Vec::new();
+        for step in done.steps {
+            self.correlating.step(&stream.cluster, step, &mut findings);
+        }
+        self.record(&findings)?;
         for batch in done.batches {
             let key = (Arc::clone(&batch.cluster), batch.date.clone());
             self.open.entry(key).or_default().push(Placed { batch, first });
         }
-        Ok(committed)
+        let findings = findings.iter().map(Found::of).collect();
+        Ok(Took { committed, taken: Taken { stream, counts, findings } })
+    }
+
+    /// Nothing came of a cluster up to that time, µs, by the clock; gives what that came to.
+    ///
+    /// # Errors
+    /// When the catalog refuses.
+    pub fn pass(&mut self, cluster: &Arc<str>, micros: i64) -> Result<Vec<Found>, ArchivistError> {
+        let mut findings = Vec::new();
+        if self.correlating.pass(cluster, micros, &mut findings) {
+            // To be recorded, so that a restart does not begin to wait anew.
+            self.since.get_or_insert_with(|| self.clock.elapsed());
+        }
+        self.record(&findings)?;
+        Ok(findings.iter().map(Found::of).collect())
     }
 
     fn record(&mut self, findings: &[Finding]) -> Result<(), ArchivistError> {
@@ -269,13 +334,16 @@ impl Archivist {
                     .map(|(flaw, lines)| (cluster.to_string(), flaw.as_str(), *lines)),
             );
         }
+        commit.windows = self.correlating.changes();
         // The parts are synced. A crash before the next line leaves files that no row names; the
         // next start removes them and the sources are read again from their last position.
         self.archive.catalog.commit(&commit)?;
+        self.correlating.written();
         let mut committed = Committed {
             findings: std::mem::take(&mut self.findings),
             parts: commit.parts.len(),
             took: self.clock.elapsed().saturating_sub(began),
+            correlated: self.correlating.counts(),
             ..Committed::default()
         };
         std::mem::take(&mut self.counts).values().for_each(|it| add(&mut committed.counts, it));

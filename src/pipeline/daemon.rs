@@ -6,9 +6,10 @@ use std::sync::Arc;
 use super::archivist::{Archivist, ArchivistError, Committed};
 use super::in_force::InForce;
 use super::lanes::{self, Entrance, Received, Width};
+use super::quiet::Quiet;
 use super::stop::{Stop, guarded};
 use super::tail::{Follower, Observer, Source};
-use super::worker::{Done, Taken, Worker};
+use super::worker::{Done, Found, Taken, Worker};
 use crate::archive::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
 
@@ -32,6 +33,8 @@ pub struct Daemon {
 pub trait Watcher: Observer {
     /// A chunk was taken; its findings, if any, are recorded and can be sent.
     fn taken(&self, taken: &Taken);
+    /// Something was found because nothing came; it is recorded and can be sent.
+    fn found(&self, found: &[Found]);
     /// A commit ended.
     fn committed(&self, committed: &Committed);
 }
@@ -58,13 +61,14 @@ pub fn run(
 ) -> Result<(), DaemonError> {
     let catalogs: Vec<Catalog> =
         daemon.sources.iter().map(|_| Catalog::open(&daemon.dir)).collect::<Result<_, _>>()?;
+    let quiet = Quiet::new(&daemon.sources, watcher);
     let enter = |entrance: Entrance| {
         std::thread::scope(|scope| {
             for (source, catalog) in daemon.sources.iter().zip(catalogs) {
                 let entrance = entrance.clone();
                 let (clock, stop) = (&*daemon.clock, &daemon.stop);
                 let follower =
-                    Follower { source, catalog, clock, entrance, observer: watcher, stop };
+                    Follower { source, catalog, clock, entrance, observer: &quiet, stop };
                 scope.spawn(guarded("source", move || follower.follow()));
             }
         });
@@ -74,7 +78,7 @@ pub fn run(
         move |job: lanes::Job| worker.work(&job)
     };
     let result = lanes::run(daemon.width, &daemon.rules, enter, make, |exit| {
-        let result = commit_all(exit, archivist, watcher);
+        let result = commit_all(daemon, exit, archivist, &quiet);
         // Whatever ended it, the sources must not go on reading into nothing.
         daemon.stop.ask();
         result
@@ -83,23 +87,38 @@ pub fn run(
 }
 
 fn commit_all(
+    daemon: &Daemon,
     exit: &mut lanes::Exit<Done>,
     archivist: &mut Archivist,
-    watcher: &dyn Watcher,
+    quiet: &Quiet<'_>,
 ) -> Result<(), ArchivistError> {
+    let watcher = quiet.watcher();
     let tell = |committed: Option<Committed>| {
         if let Some(committed) = committed {
             watcher.committed(&committed);
         }
     };
+    // Before the first chunk: what is still missing may be missed while nothing comes.
+    tell(archivist.judge_by(&daemon.rules.rules())?);
     loop {
         match exit.next(archivist.patience()) {
             Received::Done(done) => {
-                let taken = done.taken();
-                tell(archivist.take(done)?);
-                watcher.taken(&taken);
+                quiet.heard(&done.stream.cluster, daemon.clock.elapsed());
+                let took = archivist.take(done)?;
+                tell(took.committed);
+                watcher.taken(&took.taken);
             }
-            Received::Idle => {}
+            Received::Idle => {
+                if let Some(rules) = exit.drained_to() {
+                    tell(archivist.judge_by(&rules)?);
+                    for cluster in quiet.silent(daemon.clock.elapsed()) {
+                        let found = archivist.pass(&cluster, Quiet::known(daemon.clock.now()))?;
+                        if !found.is_empty() {
+                            watcher.found(&found);
+                        }
+                    }
+                }
+            }
             Received::End => {
                 tell(Some(archivist.commit()?));
                 return Ok(());

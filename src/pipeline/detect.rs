@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use super::correlating::Correlating;
 use super::feed::pump;
 use super::in_force::InForce;
 use super::lanes::{self, Entrance, PATIENCE, Received, Stream, Width};
 use super::stop::Stop;
 use super::worker::{Counts, Worker};
 use crate::clock::Clock;
-use crate::detect::Finding;
+use crate::detect::{Finding, Limits};
 use crate::rules::RuleSet;
 use crate::seal::leaf::Chain;
 use crate::source::chunk::Chunker;
@@ -53,11 +54,19 @@ pub fn detect<E: Send>(
         let mut worker = Worker::detecting(Arc::clone(&job.clock));
         move |job: lanes::Job| worker.work(&job)
     };
+    let mut correlating = Correlating::new(Limits::default());
+    correlating.judge_by(&job.rules);
     let result =
         lanes::run(job.width, &InForce::new(Arc::clone(&job.rules)), enter, make, |exit| {
             loop {
                 match exit.next(PATIENCE) {
-                    Received::Done(done) => take(done.findings, &done.counts)?,
+                    Received::Done(done) => {
+                        let mut findings = Vec::new();
+                        for step in done.steps {
+                            correlating.step(&done.stream.cluster, step, &mut findings);
+                        }
+                        take(findings, &done.counts)?;
+                    }
                     Received::Idle => {}
                     Received::End => return Ok(()),
                 }

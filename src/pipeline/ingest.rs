@@ -103,6 +103,8 @@ pub fn ingest<E: From<ArchivistError> + Send>(
         let mut worker = Worker::storing(Arc::clone(&job.clock));
         move |job: lanes::Job| worker.work(&job)
     };
+    // Nothing was taken yet, so that there is nothing to commit before.
+    drop(archivist.judge_by(&job.rules)?);
     let result =
         lanes::run(job.width, &InForce::new(Arc::clone(&job.rules)), enter, make, |exit| {
             let result = commit_all(exit, archivist, &settle, &mut take);
@@ -121,7 +123,7 @@ fn commit_all<E: From<ArchivistError>>(
     loop {
         match exit.next(PATIENCE) {
             Received::Done(done) => {
-                if let Some(committed) = archivist.take(done)? {
+                if let Some(committed) = archivist.take(done)?.committed {
                     take(archivist, committed)?;
                 }
             }

@@ -4,13 +4,16 @@
 //! faster.
 
 pub mod archivist;
+pub mod correlating;
 pub mod daemon;
 pub mod detect;
 mod feed;
+pub mod history;
 pub mod hunt;
 pub mod in_force;
 pub mod ingest;
 pub mod lanes;
+mod quiet;
 pub mod reload;
 pub mod resume;
 pub mod stop;

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::correlating::{Step, Ticks};
 use super::lanes::{Job, Stream};
 use crate::archive::columns::{Batch, Columns, Decoded};
 use crate::clock::Clock;
 use crate::decode;
-use crate::detect::{Finding, Origin, scan};
+use crate::detect::{Finding, Judged, Origin, judge};
 use crate::event::{self, Event, Field, Flaw};
 use crate::rules::{RuleSet, Scratch};
 use crate::seal::leaf::{Hash, leaf};
@@ -29,8 +30,8 @@ pub struct Done {
     pub leaves: Vec<Hash>,
     /// The rows, one batch for each date; empty where nothing is stored.
     pub batches: Vec<Batch>,
-    /// What was found.
-    pub findings: Vec<Finding>,
+    /// What its events are to those who count them, in their order.
+    pub steps: Vec<Step>,
     /// How much there was.
     pub counts: Counts,
 }
@@ -42,19 +43,21 @@ pub struct Taken {
     pub stream: Arc<Stream>,
     /// How much there was.
     pub counts: Counts,
-    /// The rule and the level of each finding.
-    pub findings: Vec<(String, String)>,
+    /// What was found.
+    pub findings: Vec<Found>,
 }
 
-impl Done {
-    /// What is told of it.
-    pub fn taken(&self) -> Taken {
-        let of = |it: &Finding| (it.rule.id.clone(), it.rule.level.to_string());
-        Taken {
-            stream: Arc::clone(&self.stream),
-            counts: self.counts.clone(),
-            findings: self.findings.iter().map(of).collect(),
-        }
+/// The rule and the level of a finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of `Rule`")]
+pub struct Found {
+    pub rule: String,
+    pub level: String,
+}
+
+impl Found {
+    pub(super) fn of(finding: &Finding) -> Found {
+        Found { rule: finding.rule.id.clone(), level: finding.rule.level.to_string() }
     }
 }
 
@@ -123,7 +126,7 @@ impl Worker {
             rows.push((line, decoded));
         }
         let unread = self.scratch.bodies_unread();
-        let findings = self.scan(job, &starts, &rows);
+        let steps = self.judge(job, &starts, &rows);
         let mut counts = count(&rows);
         counts.bodies_unread = self.scratch.bodies_unread() - unread;
         let (mut leaves, mut batches) = (Vec::new(), Vec::new());
@@ -138,22 +141,24 @@ impl Worker {
             ending: Ending::of(chunk),
             leaves,
             batches,
-            findings,
+            steps,
             counts,
         }
     }
 
-    fn scan(&mut self, job: &Job, starts: &[u64], rows: &[Decoded<'_>]) -> Vec<Finding> {
+    fn judge(&mut self, job: &Job, starts: &[u64], rows: &[Decoded<'_>]) -> Vec<Step> {
         let stream = &job.stream;
-        let mut findings = Vec::new();
+        let (mut steps, mut ticks) = (Vec::new(), Ticks::default());
         for (start, (_, decoded)) in starts.iter().zip(rows) {
             if let Ok(event) = decoded {
                 let origin =
                     Origin { cluster: &stream.cluster, source: &stream.name, position: *start };
-                scan(event, &job.rules, &mut self.scratch, &origin, &mut findings);
+                let mut judged = Judged::default();
+                judge(event, &job.rules, &mut self.scratch, &origin, &mut judged);
+                steps.extend(ticks.step(event, &job.rules, judged));
             }
         }
-        findings
+        steps
     }
 }
 

@@ -30,7 +30,9 @@ pub(super) enum CompileFault {
     Name(#[from] NameError),
     #[error(transparent)]
     Matcher(#[from] MatcherError),
-    #[error("more than {VALUES_MAX} values in one rule")]
+    #[error(
+        "more than {VALUES_MAX} values in one rule, counted as often as the condition uses them"
+    )]
     Values,
     #[error("more than {REGEXES_MAX} regular expressions in one rule")]
     Regexes,
@@ -311,7 +313,7 @@ impl Node {
                 });
                 missing || null
             }
-            Node::Exists(access) => access.visit(scope, &mut |view| !view.is_null()),
+            Node::Exists(access) => access.visit(scope, &mut |_| true),
             Node::Same { access, other, place, cased } => access.visit(scope, &mut |left| {
                 other.visit(scope, &mut |right| same(&left, &right, *place, *cased))
             }),
@@ -337,7 +339,7 @@ fn values(access: &Access, tests: &[Matcher], mode: Mode, scope: Scope<'_, '_>) 
         Mode::None => {
             let mut present = false;
             let fits = access.visit(scope, &mut |view| {
-                present |= !view.is_null();
+                present = true;
                 view.any_leaf(&mut |leaf| tests.iter().any(|it| it.fits(leaf)))
             });
             present && !fits

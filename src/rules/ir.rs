@@ -23,6 +23,8 @@ pub(super) struct About {
     pub(super) id: Option<String>,
     /// What other documents may call it by, beside its id.
     pub(super) name: Option<String>,
+    /// What it is for, in Sigma's words; `None`: the dialect has no such thing.
+    pub(super) log_source: Option<LogSource>,
     pub(super) title: String,
     pub(super) level: Level,
     pub(super) description: String,
@@ -48,6 +50,14 @@ pub(super) struct FalcoAbout {
     pub(super) output: String,
     pub(super) template: Template,
     pub(super) enabled: bool,
+}
+
+/// The events a Sigma rule or filter is written for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct LogSource {
+    pub(super) category: Option<String>,
+    pub(super) product: Option<String>,
+    pub(super) service: Option<String>,
 }
 
 /// A rule's logic. An empty `All` is true, an empty `Any` is false.
@@ -79,6 +89,21 @@ pub(super) enum Expr {
         quantifier: Quantifier,
         body: Box<Expr>,
     },
+}
+
+impl Expr {
+    /// How large it is: its tests and its joints.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Expr::All(parts) | Expr::Any(parts) | Expr::AtLeast(_, parts) => {
+                1 + parts.iter().map(Expr::size).sum::<usize>()
+            }
+            Expr::Not(part) | Expr::Members { body: part, .. } => 1 + part.size(),
+            Expr::Item(item) | Expr::Keywords(item) => item.tests.len(),
+            Expr::Computed { tests, .. } => tests.len(),
+            Expr::Related { .. } => 1,
+        }
+    }
 }
 
 /// How many members of an array must satisfy the body.

@@ -13,7 +13,9 @@ use super::ir::{About, CorrelationDraft, Draft};
 use super::link::{Countable, link};
 use super::set::RuleSet;
 use super::sight::Correlations;
-use super::sigma::{self, CorrelationFault, Placeholders, SigmaFault};
+use super::sigma::{
+    self, BoundFault, CorrelationFault, Filter, FilterFault, Placeholders, SigmaFault,
+};
 use super::{Rule, RuleIndex};
 use crate::config::RuleMatching;
 
@@ -126,9 +128,15 @@ pub(super) enum Fault {
     #[error("{0}")]
     FalcoMeaning(String),
     #[error(transparent)]
+    Filter(FilterFault),
+    #[error("`rules` names no rule; write `any`, or a list of ids and names")]
+    FilterRules,
+    #[error(transparent)]
+    Bound(BoundFault),
+    #[error("`{key}` must be {needs}")]
+    Key { key: &'static str, needs: &'static str },
+    #[error(transparent)]
     Correlation(CorrelationFault),
-    #[error("filters are not supported by this version")]
-    Filter,
     #[error("the rule is written for a later version of Sigma")]
     Version,
     /// In the YAML or Sigma parser's words.
@@ -141,11 +149,9 @@ pub(super) enum Fault {
     #[error("id \"{id}\" is also that of {}, line {line}", file.display())]
     Duplicate { id: String, file: PathBuf, line: u32 },
     #[error(
-        "\"{0}\" is a field's literal name: brackets mean members of an array only under \"sigma-version: 3\""
+        "\"{0}\" has brackets: to judge members of an array, state \"sigma-version: 3\"; in a name, write them as \\[ and \\]"
     )]
-    LiteralBrackets(String),
-    #[error("invalid {0}")]
-    Metadata(&'static str),
+    Brackets(String),
     #[error(
         "null stands in a list of values, which Sigma does not define; it is taken as one of them"
     )]
@@ -236,6 +242,7 @@ struct Loader<'l> {
     rule_matching: RuleMatching,
     drafts: Vec<Draft>,
     falco: Collector,
+    filters: Vec<Filter>,
     correlations: Vec<CorrelationDraft>,
     texts: Vec<(String, String)>,
     errors: Vec<RuleError>,
@@ -249,6 +256,7 @@ impl<'l> Loader<'l> {
             rule_matching: options.rule_matching,
             drafts: Vec::new(),
             falco: Collector::default(),
+            filters: Vec::new(),
             correlations: Vec::new(),
             texts: identity::options_text(options).into_iter().collect(),
             errors: Vec::new(),
@@ -278,6 +286,7 @@ impl<'l> Loader<'l> {
         }
         let parsed = sigma::parse(file, text, self.placeholders);
         self.drafts.extend(parsed.drafts);
+        self.filters.extend(parsed.filters);
         self.correlations.extend(parsed.correlations);
         self.errors.extend(parsed.errors);
         self.warnings.extend(parsed.warnings);
@@ -288,11 +297,15 @@ impl<'l> Loader<'l> {
     }
 
     fn finish(mut self, lenient: bool) -> Result<Loaded, LoadError> {
-        self.draft_falco();
         let mut rules: Vec<Rule> = Vec::new();
         let (mut exprs, mut nodes) = (Vec::new(), Vec::new());
         let (mut names, mut outputs, mut disabled) = (Vec::new(), Vec::new(), Vec::new());
         let mut known: BTreeMap<String, RuleIndex> = BTreeMap::new();
+        let told = sigma::filter(&self.filters, &mut self.drafts);
+        self.errors.extend(told.errors);
+        self.warnings.extend(told.warnings);
+        // After the filters, which are Sigma's: Falco's rules have exceptions.
+        self.draft_falco();
         for Draft { about, expr } in std::mem::take(&mut self.drafts) {
             let id = about.id.clone().unwrap_or_else(|| titled(&about.title, &known));
             let twin = known.get(&id).and_then(|at| rules.get(at.get()));

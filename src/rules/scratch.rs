@@ -162,7 +162,9 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
     /// Whether the object has this key, found without parsing the values.
     pub(super) fn has_key(&self, key: &str) -> bool {
         if !self.event.extra_keys() {
-            return Field::at(key).is_some_and(|it| self.event.json(it).is_some());
+            // The path of an inner field is no key of the object.
+            let field = Field::at(key).filter(|_| !key.contains('.'));
+            return field.is_some_and(|it| self.event.json(it).is_some());
         }
         self.any_key(&mut |it| it == key)
     }
@@ -213,6 +215,7 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Span;
 
     #[test]
     fn every_root_is_found_by_its_key() {
@@ -220,6 +223,18 @@ mod tests {
             assert_eq!(Root::of(root.field().unwrap().path()), Some(root));
         }
         assert_eq!(Root::of("verb"), None);
+    }
+
+    #[test]
+    fn the_path_of_an_inner_field_is_no_key() {
+        // As the decoder would make it.
+        let mut event = Event::of(r#"{"user":{"username":"a"},"verb":"get"}"#);
+        event.set_extra_keys(false);
+        event.set(Field::User, Span { start: 8, end: 24 });
+        event.set(Field::Username, Span { start: 20, end: 23 });
+        let scratch = Scratch::default();
+        let context = Context::new(&event, &scratch);
+        assert!(context.has_key("user") && !context.has_key("user.username"));
     }
 
     #[test]

@@ -163,8 +163,7 @@ impl RuleSet {
         let mut memory = std::mem::take(&mut scratch.prefilter);
         let context = Context::new(event, scratch);
         self.prefilter.candidates(&context, &mut memory);
-        let candidates = memory.candidates().map(|it| it as usize);
-        self.judge(&context, candidates, found);
+        self.judge(&context, memory.candidates().map(|it| it as usize), found);
         scratch.prefilter = memory;
     }
 

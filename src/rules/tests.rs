@@ -94,18 +94,35 @@ fn presence_and_difference() {
     table(&[
         ("n|exists: true", r#"{"n":""}"#, true),
         ("n|exists: true", r#"{"n":[]}"#, true),
+        ("n|exists: true", r#"{"n":null}"#, true),
+        ("n|exists: false", r#"{"n":null}"#, false),
         ("n|exists: true", r#"{"m":1}"#, false),
         ("n|exists: false", r#"{"m":1}"#, true),
         ("n|neq: x", r#"{"n":"y"}"#, true),
         ("n|neq: x", r#"{"n":"X"}"#, false),
         ("n|neq: x", r#"{"m":"y"}"#, false),
         ("n|neq: x", r#"{"n":["y","x"]}"#, false),
+        ("n|neq: x", r#"{"n":null}"#, true),
         ("n|neq:\n  - x\n  - y", r#"{"n":"y"}"#, false),
+        ("n|all|neq:\n  - x\n  - y", r#"{"n":"y"}"#, true),
+        ("n|all|neq:\n  - x\n  - y", r#"{"n":["y","x"]}"#, false),
+        ("n|all|neq:\n  - x\n  - y", r#"{"m":"y"}"#, false),
         ("a|fieldref: b", r#"{"a":"X","b":"x"}"#, true),
         ("a|fieldref|neq: b", r#"{"a":"X","b":"x"}"#, false),
         ("a|fieldref|neq: b", r#"{"a":"X","b":"y"}"#, true),
         ("a|fieldref|startswith: b", r#"{"a":"xyz","b":"xy"}"#, true),
         ("a|fieldref: b", r#"{"a":"x"}"#, false),
+    ]);
+}
+
+#[test]
+fn all_asks_for_one_form_of_each_value() {
+    // `a` and `b` in Base64, at the two places of a group where they look so.
+    let sel = "n|base64offset|contains|all:\n  - secret\n  - hidden";
+    table(&[
+        (sel, r#"{"n":"xHNlY3JldCBoaWRkZW4="}"#, true),
+        (sel, r#"{"n":"c2VjcmV0 aGlkZGVu"}"#, true),
+        (sel, r#"{"n":"c2VjcmV0"}"#, false),
     ]);
 }
 

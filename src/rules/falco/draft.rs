@@ -88,6 +88,7 @@ impl Drafted {
             level: definition.priority.level,
             description: definition.description.trim().to_owned(),
             status: None,
+            log_source: None,
             tags,
             falsepositives: Vec::new(),
             references: Vec::new(),

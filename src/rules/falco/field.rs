@@ -20,6 +20,8 @@ pub(in crate::rules) struct Reading {
     pub(super) index: Option<usize>,
     /// `[text]`
     pub(super) key: Box<str>,
+    /// The keys of a JSON pointer.
+    pub(super) steps: Box<[String]>,
 }
 
 /// How a field's values are found.
@@ -444,7 +446,8 @@ impl Reading {
     /// The field of this name.
     pub(super) fn of(name: &str, argument: Option<&str>) -> Result<Reading, FieldError> {
         let (read, takes) = find(name).ok_or_else(|| missing(name))?;
-        let mut reading = Reading { name: name.into(), read, index: None, key: "".into() };
+        let (name_of, steps) = (name.into(), Box::default());
+        let mut reading = Reading { name: name_of, read, index: None, key: "".into(), steps };
         match (takes, argument) {
             (Argument::None | Argument::Index, None) => {}
             (Argument::None, Some(_)) => return Err(FieldError::TakesNone(name.to_owned())),
@@ -458,7 +461,8 @@ impl Reading {
             (Argument::Key, _) => return Err(FieldError::Needs(name.to_owned())),
         }
         if read == Read::Pointer {
-            reading.read = pointed(&reading.key);
+            reading.steps = steps_of(&reading.key).collect();
+            reading.read = pointed(&reading.steps);
         }
         Ok(reading)
     }
@@ -500,11 +504,35 @@ impl Reading {
             Read::TargetPod => keyed(Root::ResponseObject, &["metadata", "name"]),
             Read::UriParameter => vec![Field::RequestUri.path().to_owned()],
             Read::Pointer => {
-                let keys: Vec<String> = steps(&self.key).map(|it| it.replace('.', "\\.")).collect();
+                let keys: Vec<String> =
+                    self.steps.iter().map(|it| it.replace('.', "\\.")).collect();
                 vec![keys.join(".")]
             }
             Read::Moment(_) => vec![Field::StageTimestamp.path().to_owned()],
             Read::Whole | Read::Line | Read::Always(_) | Read::Never => Vec::new(),
+        }
+    }
+
+    /// A field without which the event has no value of this one.
+    pub(super) fn root(&self) -> Option<Field> {
+        match self.read {
+            Read::Plain(field) | Read::PlainList(field) => Some(field),
+            Read::Keys(root, _) | Read::Members(root, _) | Read::Spread(root, _) => root.field(),
+            Read::Container(..)
+            | Read::FirstContainer(_)
+            | Read::AnyPrivileged
+            | Read::VolumeTypes
+            | Read::HostPathUsed
+            | Read::RoleRules(_)
+            | Read::Subjects(_)
+            | Read::NamespacedSubjects => Some(Field::RequestObject),
+            Read::TargetPod => Some(Field::ResponseObject),
+            Read::UriParameter => Some(Field::RequestUri),
+            Read::Moment(_) => Some(Field::StageTimestamp),
+            // The value itself may be `null`, which is text to Falco.
+            Read::Pointer if self.steps.len() < 2 => None,
+            Read::Pointer => self.steps.first().and_then(|it| Root::of(it)?.field()),
+            Read::Whole | Read::Line | Read::Always(_) | Read::Never => None,
         }
     }
 
@@ -632,12 +660,8 @@ fn index(text: &str) -> Option<usize> {
 }
 
 /// A pointer to a place the decoder has found is as good as the field that is there.
-fn pointed(pointer: &str) -> Read {
-    let place = Field::all().find(|field| {
-        let keys: Vec<String> = steps(pointer).collect();
-        keys_of(*field) == keys
-    });
-    match place {
+fn pointed(steps: &[String]) -> Read {
+    match Field::all().find(|it| keys_of(*it) == steps) {
         Some(field) if SCALARS.contains(&field) => Read::Plain(field),
         _ => Read::Pointer,
     }
@@ -680,7 +704,7 @@ fn keys_of(field: Field) -> Vec<String> {
 }
 
 /// The keys of a JSON pointer.
-pub(super) fn steps(pointer: &str) -> impl Iterator<Item = String> {
+fn steps_of(pointer: &str) -> impl Iterator<Item = String> {
     let inner = pointer.strip_prefix('/').unwrap_or(pointer);
     inner.split('/').map(|key| key.replace("~1", "/").replace("~0", "~"))
 }
@@ -694,7 +718,8 @@ pub(super) fn rows() -> Vec<String> {
             Argument::Index => "`, `[n]",
             Argument::Key => "[...]",
         };
-        let reading = Reading { name: "".into(), read: it.read, index: None, key: "".into() };
+        let (name, key, steps) = ("".into(), "".into(), Box::default());
+        let reading = Reading { name, read: it.read, index: None, key, steps };
         let kind = match (reading.is_list(), reading.kind()) {
             (true, _) => "list",
             (false, Type::Text) => "text",

@@ -1,15 +1,16 @@
 //! Tests: what conditions mean, held against events. A condition goes through the parser,
 //! the lowering and a whole rule set, so that the index is judged as well.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::config::RuleMatching;
-use crate::decode;
 use crate::rules::falco::condition::parse;
 use crate::rules::falco::lower::{Lowered, lower};
 use crate::rules::falco::output::{OUTPUT_BYTES_MAX, Template};
 use crate::rules::falco::term::Term;
 use crate::rules::scratch::Context;
+use crate::rules::tests::event as indexed;
 use crate::rules::{Level, Rule, RuleSet, Scratch, compile};
 
 /// A rule set of one rule with this condition.
@@ -58,14 +59,14 @@ fn error(condition: &str) -> String {
 
 fn holds(condition: &str, line: &str) -> bool {
     let rules = set(condition).unwrap_or_else(|error| panic!("{condition}: {error}"));
-    let event = decode::line(line.as_bytes()).unwrap();
+    let event = indexed(line);
     let mut found = Vec::new();
     let mut scratch = Scratch::default();
     rules.matches(&event, &mut scratch, &mut found);
-    let indexed = !found.is_empty();
+    let fires = !found.is_empty();
     rules.matches_unindexed(&event, &mut scratch, &mut found);
-    assert_eq!(indexed, !found.is_empty(), "the index: {condition}: {line}");
-    indexed
+    assert_eq!(fires, !found.is_empty(), "the index: {condition}: {line}");
+    fires
 }
 
 /// An audit event with these members besides what every event has.
@@ -81,7 +82,7 @@ fn request(body: &str) -> String {
 
 fn said(output: &str, line: &str) -> String {
     let template = Template::parse(output).unwrap_or_else(|error| panic!("{output}: {error}"));
-    let event = decode::line(line.as_bytes()).unwrap();
+    let event = indexed(line);
     let scratch = Scratch::default();
     template.render(&Context::new(&event, &scratch))
 }
@@ -465,7 +466,7 @@ fn of_falcos_rules_all_fire_or_the_first_and_sigmas_always() {
     let fired = |matching, verb: &str| {
         let rules = sets(&conditions, matching).unwrap();
         let line = event(&format!(r#""verb":"{verb}""#));
-        let event = decode::line(line.as_bytes()).unwrap();
+        let event = indexed(&line);
         let (mut found, mut scratch) = (Vec::new(), Scratch::default());
         rules.matches(&event, &mut scratch, &mut found);
         let said = found.first().and_then(|it| rules.output(*it, &event, &scratch));
@@ -569,4 +570,104 @@ fn every_field_of_the_table_is_documented_and_reads_back() {
         let term = Term::of(&field(None)).or_else(|_| Term::of(&field(Some("x"))));
         assert!(term.unwrap().to_string().starts_with(&name), "{name}");
     }
+}
+
+/// What is in the public pack of rules, when it lies beside the project.
+#[expect(clippy::print_stderr, reason = "a skipped test says so")]
+fn pack() -> Option<Vec<(String, Lowered, String)>> {
+    let path = super::tests::shared("conformance/packs/falco/k8s_audit_rules.yaml");
+    let Some(text) = path.and_then(|it| std::fs::read_to_string(it).ok()) else {
+        eprintln!("skipped: there is no conformance/packs/falco");
+        return None;
+    };
+    let mut collector = super::collect::Collector::default();
+    collector.add(std::path::Path::new("k8s_audit_rules.yaml"), &text);
+    let resolved = super::resolve::resolve(collector);
+    assert!(resolved.errors.is_empty() && resolved.rules.len() > 30);
+    let lowered = resolved.rules.into_iter().map(|rule| {
+        let lowered =
+            lower(&rule.condition).unwrap_or_else(|error| panic!("{}: {error}", rule.name));
+        (rule.name, lowered, rule.definition.output.text)
+    });
+    Some(lowered.collect())
+}
+
+#[test]
+fn every_rule_of_the_public_pack_has_a_meaning_and_an_output() {
+    let Some(pack) = pack() else {
+        return;
+    };
+    let (mut rules, mut exprs, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut outputs = Vec::new();
+    for (name, Lowered { expr, cautions }, output) in pack {
+        assert!(cautions.is_empty(), "{name}: {cautions:?}");
+        nodes.push(compile::compile(&expr).unwrap_or_else(|error| panic!("{name}: {error}")));
+        exprs.push(expr);
+        let template = Template::parse(&output).unwrap_or_else(|error| panic!("{name}: {error}"));
+        outputs.push(Some(template));
+        rules.push(Rule { title: name, ..rule("falco") });
+    }
+    let set = RuleSet::new(rules, exprs, nodes, Vec::new()).saying(outputs, RuleMatching::All);
+    let mut fired = BTreeSet::new();
+    for line in requests() {
+        let event = indexed(&line);
+        let (mut found, mut scratch) = (Vec::new(), Scratch::default());
+        set.matches(&event, &mut scratch, &mut found);
+        for index in &found {
+            assert!(set.output(*index, &event, &scratch).is_some_and(|it| !it.contains('%')));
+            fired.insert(set.rule(*index).title.clone());
+        }
+        let indexed = std::mem::take(&mut found);
+        set.matches_unindexed(&event, &mut scratch, &mut found);
+        assert_eq!(indexed, found, "the index: {line}");
+    }
+    assert!(fired.len() > 30, "{} fired: {fired:#?}", fired.len());
+}
+
+/// Requests of every verb to the resources that the pack is about, allowed and denied.
+fn requests() -> Vec<String> {
+    let pod = r#"{"spec":{"hostNetwork":true,"hostPID":true,"hostIPC":true,"volumes":[{"hostPath":{"path":"/etc"}}],"containers":[{"name":"a","image":"x.io/a:1","securityContext":{"privileged":true}}]}}"#;
+    let bodies = [
+        ("pods", pod),
+        ("configmaps", r#"{"data":{"a":"password"}}"#),
+        ("services", r#"{"spec":{"type":"NodePort","ports":[]}}"#),
+        ("clusterrolebindings", r#"{"roleRef":{"name":"cluster-admin"},"subjects":[]}"#),
+        ("clusterroles", r#"{"rules":[{"verbs":["*","create"],"resources":["pods/exec"]}]}"#),
+        ("roles", r#"{"rules":[{"verbs":["get"],"resources":["*"]}]}"#),
+        ("rolebindings", "{}"),
+        ("secrets", "{}"),
+        ("serviceaccounts", "{}"),
+        ("namespaces", "{}"),
+        ("deployments", "{}"),
+    ];
+    let mut lines = Vec::new();
+    for (resource, body) in bodies {
+        for (verb, code) in
+            [("get", 200), ("get", 403), ("create", 201), ("patch", 200), ("delete", 200)]
+        {
+            for (user, namespace) in
+                [("eve", "kube-system"), ("system:anonymous", "shop"), ("admin", "")]
+            {
+                let space = match namespace {
+                    "" => String::new(),
+                    name => format!(r#","namespace":"{name}""#),
+                };
+                lines.push(event(&format!(
+                    r#""verb":"{verb}","requestURI":"/x","user":{{"username":"{user}"}},"objectRef":{{"resource":"{resource}","name":"system:x"{space}}},"responseStatus":{{"code":{code}}},"annotations":{{"authorization.k8s.io/decision":"allow"}},"requestObject":{body}"#
+                )));
+            }
+        }
+    }
+    for (stage, subresource) in [
+        ("ResponseStarted", "exec"),
+        ("ResponseComplete", "ephemeralcontainers"),
+        ("ResponseComplete", "portforward"),
+    ] {
+        let line = event(&format!(
+            r#""verb":"create","user":{{"username":"eve"}},"objectRef":{{"resource":"pods","subresource":"{subresource}"}}"#
+        ));
+        lines.push(line.replace("ResponseComplete", stage));
+    }
+    lines.extend([secret(), r#"{"verb":"get"}"#.to_owned()]);
+    lines
 }

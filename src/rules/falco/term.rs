@@ -8,7 +8,7 @@ use std::fmt;
 use super::ast;
 use super::field::{self, FieldError, Reading, Type};
 use super::transform::{Transform, TransformError};
-use super::values::{self, Values};
+use super::values::Values;
 use crate::event::Field;
 use crate::rules::scratch::Context;
 
@@ -110,6 +110,16 @@ impl Term {
         }
     }
 
+    /// A field without which the event has no value of the term.
+    pub(in crate::rules) fn root(&self) -> Option<Field> {
+        match self {
+            Term::Field(reading) => reading.root(),
+            Term::Call(_, arguments) => arguments.iter().find_map(Term::root),
+            // Of a list one member is enough.
+            Term::Literal(_) | Term::List(_) => None,
+        }
+    }
+
     /// The place in the decoder's index that holds the term's very values.
     pub(in crate::rules) fn indexed(&self) -> Option<Field> {
         match self {
@@ -149,11 +159,7 @@ impl Term {
         visit: &mut dyn FnMut(&str) -> bool,
     ) -> bool {
         match self {
-            // The common case copies nothing.
-            Term::Field(reading) if !reading.is_list() && reading.indexed().is_some() => {
-                let place = reading.indexed();
-                place.and_then(|it| values::plain(context, it)).is_some_and(|it| visit(&it))
-            }
+            Term::Field(reading) => reading.visit(context, visit),
             _ => self.values(context).iter().any(|it| visit(it)),
         }
     }

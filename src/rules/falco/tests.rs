@@ -1,5 +1,5 @@
 //! Falco's own vectors, read from beside the project; without them these tests say so and pass.
-#![allow(clippy::print_stdout, reason = "tells what was skipped and what passed")]
+#![expect(clippy::print_stdout, reason = "a suite tells how it went")]
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -13,7 +13,7 @@ use super::resolve::{Resolved, resolve};
 use crate::rules::load::RuleError;
 
 /// The shared folder, when there is one.
-fn shared(path: &str) -> Option<PathBuf> {
+pub(super) fn shared(path: &str) -> Option<PathBuf> {
     let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let folder = env::var_os("KUSTOS_SHARED").map_or_else(beside, PathBuf::from);
     Some(folder.join(path)).filter(|it| it.exists())

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::field::{Read, Reading, steps};
+use super::field::{Read, Reading};
 use super::gke;
 use super::json::{self, Json};
 use super::pod::Containers;
@@ -24,6 +24,25 @@ impl Reading {
     /// The values of the field in an event.
     pub(super) fn values<'v>(&'v self, context: &Context<'v, 'v>) -> Values<'v> {
         self.found(context).unwrap_or_default()
+    }
+
+    /// Shows every value to `visit` until it returns `true`, and returns that. What most
+    /// checks look at is shown without being gathered first.
+    pub(super) fn visit(
+        &self,
+        context: &Context<'_, '_>,
+        visit: &mut dyn FnMut(&str) -> bool,
+    ) -> bool {
+        match self.read {
+            Read::Plain(field) => plain(context, field).is_some_and(|it| visit(&it)),
+            Read::PlainList(field) if self.index.is_none() && context.audit => {
+                let json = context.event.json(field).unwrap_or_default();
+                let mut members = raw::members(json).filter(|it| is_plain(it));
+                members.any(|it| visit(&json::text(it)))
+            }
+            Read::Always(text) => is_judged(context) && visit(text),
+            _ => self.values(context).iter().any(|it| visit(it)),
+        }
     }
 
     fn found<'v>(&'v self, context: &Context<'v, 'v>) -> Found<'v> {
@@ -70,9 +89,7 @@ impl Reading {
                 let micros = event.micros(Field::StageTimestamp).ok_or(Missing)?;
                 one(form.of(micros).map(Cow::Owned))
             }
-            Read::Always(text) => {
-                one((context.audit || gke::entry(context).is_some()).then_some(text.into()))
-            }
+            Read::Always(text) => one(is_judged(context).then_some(text.into())),
             Read::Never => Err(Missing),
         }
     }
@@ -100,12 +117,16 @@ impl Reading {
     }
 
     fn pointed<'v>(&self, context: &Context<'v, 'v>) -> Found<'v> {
-        let keys: Vec<String> = steps(&self.key).collect();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let rooted = keys.split_first().and_then(|(first, rest)| Some((Root::of(first)?, rest)));
-        let (root, rest) = rooted.unwrap_or((Root::Line, &keys));
+        let rooted = self.steps.split_first();
+        let rooted = rooted.and_then(|(first, rest)| Some((Root::of(first)?, rest)));
+        let (root, rest) = rooted.unwrap_or((Root::Line, &self.steps));
         one(Json::root(context, root).and_then(|it| it.at(rest)).map(Json::text))
     }
+}
+
+/// Whether it is an event of the source `k8s_audit`.
+fn is_judged(context: &Context<'_, '_>) -> bool {
+    context.audit || gke::entry(context).is_some()
 }
 
 fn one(value: Option<Cow<'_, str>>) -> Found<'_> {
@@ -120,18 +141,21 @@ fn said<'v>(yes: bool) -> Found<'v> {
 /// server writes no other there, so a stranger's `null`, array or object is nothing.
 pub(super) fn plain<'v>(context: &Context<'v, 'v>, field: Field) -> Option<Cow<'v, str>> {
     match context.event.json(field) {
-        Some(json) => {
-            let plain = !json.starts_with(['[', '{', 'n']);
-            plain.then(|| json::text(json))
-        }
+        Some(json) => is_plain(json).then(|| json::text(json)),
         None if !context.audit => gke::plain(context, field),
         None => None,
     }
 }
 
+fn is_plain(json: &str) -> bool {
+    !json.starts_with(['[', '{', 'n'])
+}
+
 fn list<'v>(context: &Context<'v, 'v>, field: Field) -> Found<'v> {
     match context.event.json(field) {
-        Some(json) if json.starts_with('[') => Ok(raw::members(json).map(json::text).collect()),
+        Some(json) if json.starts_with('[') => {
+            Ok(raw::members(json).filter(|it| is_plain(it)).map(json::text).collect())
+        }
         Some(_) => Err(Missing),
         None if !context.audit => one(gke::plain(context, field)),
         None => Err(Missing),

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::access::{Access, Opening};
-use super::super::compile::Node;
-use super::super::ir::{Mode, Place};
-use super::super::matcher::Matcher;
-use super::super::text::lower;
 use super::key::{Key, Source};
 use super::word::Word;
+use crate::rules::access::{Access, Opening};
+use crate::rules::compile::Node;
+use crate::rules::falco::Term;
+use crate::rules::ir::{Mode, Place};
+use crate::rules::matcher::Matcher;
+use crate::rules::text::lower;
 
 /// More words than this under one key are not told apart: the key then demands only that there be
 /// a value.
@@ -48,26 +49,26 @@ pub(super) fn demands(node: &Node) -> Demands {
         Node::Any(parts) => either(parts),
         Node::AtLeast(count, parts) if *count > 0 => either(parts),
         Node::Values { access, tests, mode } => match mode {
-            // Falco's every value: there is one, and it passes one of the tests.
             Mode::Any | Mode::Every => values(access, tests),
             // Every one must be passed, so each is demanded by itself.
             Mode::All => tests
                 .iter()
                 .map(|it| values(access, std::slice::from_ref(it)))
                 .fold(Demands::default(), both),
-            Mode::None => present(access),
+            // `null` passes as well, which a demand does not tell from what is missing.
+            Mode::None => Demands::default(),
         },
         Node::Null(access) => absent(access),
-        Node::Exists(access) => present(access),
         Node::Not(part) => match &**part {
             Node::Exists(access) => absent(access),
             _ => Demands::default(),
         },
         Node::Same { access, other, .. } => both(present(access), present(other)),
+        Node::Related { left, right, .. } => both(rooted(left), rooted(right)),
         Node::Members { access, quantifier, .. } if quantifier.needs_a_member() => present(access),
-        Node::AtLeast(..) | Node::Members { .. } | Node::Keywords { .. } | Node::Related { .. } => {
-            Demands::default()
-        }
+        // The same of what need only be there.
+        Node::Exists(_) => Demands::default(),
+        Node::AtLeast(..) | Node::Members { .. } | Node::Keywords { .. } => Demands::default(),
     }
 }
 
@@ -152,7 +153,7 @@ fn literal(test: &Matcher) -> Option<Word> {
         return None;
     };
     let (place, text) = pattern.literal()?;
-    (text.len() >= LITERAL_BYTES_MIN).then(|| match place {
+    (text.len() >= LITERAL_BYTES_MIN).then_some(match place {
         Place::Whole => Word::Text(text),
         Place::Start => Word::Starts(text),
         Place::End => Word::Ends(text),
@@ -181,7 +182,20 @@ fn present(access: &Access) -> Demands {
             found.unless.insert(name.to_owned());
             found
         }
+        Access::Computed(term) => rooted(term),
         _ => Demands::default(),
+    }
+}
+
+/// The field must be there that a term of a Falco condition is read from.
+fn rooted(term: &Term) -> Demands {
+    let Some(field) = term.root() else {
+        return Demands::default();
+    };
+    let key = Key::Values(Source::Field(field));
+    Demands {
+        clauses: BTreeMap::from([(key, Words::from([Word::Present]))]),
+        unless: BTreeSet::new(),
     }
 }
 
@@ -201,8 +215,8 @@ fn opened(openings: &BTreeSet<Opening<'_>>) -> Option<(Key, Words)> {
 
 /// The field must be missing or `null`.
 fn absent(access: &Access) -> Demands {
-    // A Falco list that is empty, or holds what it should not, is missing as well.
-    if matches!(access, Access::Computed(_)) {
+    // A term is missing as well where its field holds an empty list, or no list.
+    if let Access::Computed(_) = access {
         return Demands::default();
     }
     let Some((source, unless)) = source(access) else {

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::compile::Node;
-use super::super::scratch::Context;
-use super::super::text::lower;
 use super::demand::{self, Demands};
 use super::key::{Key, Lexicon, Memory};
 use super::share::{self, share};
 use super::word::Word;
+use crate::rules::compile::Node;
+use crate::rules::scratch::Context;
+use crate::rules::text::lower;
 
 /// A rule with many words under several keys stands in the tree many times; where it would stand
 /// in more places than this, the branch does not ask it.

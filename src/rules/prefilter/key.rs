@@ -2,13 +2,13 @@
 
 use aho_corasick::BuildError;
 
-use super::super::derived::Derived;
-use super::super::scratch::Context;
-use super::super::text::lower;
-use super::super::value::{Leaf, View};
 use super::literal::Literals;
 use super::word::{Table, Word};
 use crate::event::Field;
+use crate::rules::derived::Derived;
+use crate::rules::scratch::Context;
+use crate::rules::text::lower;
+use crate::rules::value::{Leaf, View};
 
 /// What a decision can be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,11 +73,13 @@ impl Lexicon {
             }
             Key::Values(source) | Key::Literals(source) => source,
         };
-        let mut there = false;
+        let (mut there, mut null) = (false, false);
         match source {
             Source::Field(field) => {
-                let value = context.event.json(field).filter(|it| *it != "null");
+                let value = context.event.json(field);
                 there = value.is_some();
+                // A field that is `null` is there for some tests, and missing for others.
+                null = value == Some("null");
                 if let Some(json) = value.filter(|_| self.looks_inside()) {
                     // `false` from the judge: every leaf is shown.
                     View::Raw(json).any_leaf(&mut |leaf| {
@@ -94,7 +96,8 @@ impl Lexicon {
                 });
             }
         }
-        found.extend(if there { self.present } else { self.absent });
+        found.extend(self.present.filter(|_| there));
+        found.extend(self.absent.filter(|_| null || !there));
     }
 
     /// Whether any rule asks for more than that the field is there.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
 
-use super::super::text::lower;
 use super::word::Word;
+use crate::rules::text::lower;
 
 /// Up to this many bytes of texts the automaton is a full table: a few megabytes, and twice as fast.
 const TABLE_BYTES_MAX: usize = 32 << 10;

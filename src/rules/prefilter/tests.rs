@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 
-use super::super::*;
 use crate::event::{Event, Field, Span};
+use crate::rules::*;
 
 /// As the decoder would make it.
 fn event(line: &str) -> Event<'_> {

@@ -1,10 +1,10 @@
 //! What the index requires of an event for a rule to be a candidate, in words for people.
 
-use super::super::compile::Node;
-use super::super::taxonomy::DERIVED;
 use super::demand;
 use super::key::{Key, Source};
 use super::word::Word;
+use crate::rules::compile::Node;
+use crate::rules::taxonomy::DERIVED;
 
 /// Per field the values, in lower case, of which the event must have one; `None` among them: the
 /// field is missing. Of a rule with alternatives this is what all of them require.

@@ -9,6 +9,7 @@ use rsigma_parser::{
 
 use super::Placeholders;
 use super::item::{SigmaFault, item};
+use crate::rules::compile::VALUES_MAX;
 use crate::rules::ir::{Expr, Quantifier};
 use crate::rules::load::Fault;
 
@@ -19,6 +20,10 @@ pub(super) struct Blame {
     pub(super) why: SigmaFault,
 }
 
+/// The parts of a rule, and those of its search identifiers once more for each time the
+/// condition uses them. `1 of them`, a thousand times over, is a few lines long.
+const SIZE_MAX: usize = 3 * VALUES_MAX;
+
 /// Warnings: the word to blame, and what is wrong.
 pub(super) type Warnings = Vec<(String, Fault)>;
 
@@ -28,7 +33,7 @@ pub(super) fn expr(
     placeholders: &Placeholders,
     warnings: &mut Warnings,
 ) -> Result<Expr, Blame> {
-    let mut reader = Reader { placeholders, warnings };
+    let mut reader = Reader { placeholders, warnings, size: 0 };
     let mut searches = BTreeMap::new();
     for (name, detection) in &detections.named {
         searches.insert(name.as_str(), reader.search(name, detection, Scope::Event)?);
@@ -54,9 +59,23 @@ enum Scope {
 struct Reader<'r> {
     placeholders: &'r Placeholders,
     warnings: &'r mut Warnings,
+    /// How large the rule is so far, what the condition uses twice counted twice.
+    size: usize,
 }
 
 impl Reader<'_> {
+    fn spend(&mut self, size: usize) -> Result<(), SigmaFault> {
+        self.size = self.size.saturating_add(size);
+        if self.size > SIZE_MAX { Err(SigmaFault::Values) } else { Ok(()) }
+    }
+
+    /// A search identifier's expression, for the condition to use.
+    fn used(&mut self, expr: &Expr) -> Result<Expr, Blame> {
+        let blame = |why| Blame { near: "condition".into(), why };
+        self.spend(expr.size()).map_err(blame)?;
+        Ok(expr.clone())
+    }
+
     fn search(&mut self, name: &str, detection: &Detection, scope: Scope) -> Result<Expr, Blame> {
         let empty = match detection {
             Detection::AllOf(items) => items.is_empty(),
@@ -98,14 +117,11 @@ impl Reader<'_> {
         if line.values.len() > 1 && line.values.contains(&SigmaValue::Null) {
             self.warnings.push((near(), Fault::NullInList));
         }
-        if let Some(name) = line.field.name.as_deref().filter(|it| it.contains("\\[")) {
-            let plain = name.replace('\\', "");
-            self.warnings.push((plain.clone(), Fault::LiteralBrackets(plain)));
-        }
         let keyword = line.field.name.is_none() && scope == Scope::Event;
         let parsed =
             item(line, keyword, self.placeholders).map_err(|why| Blame { near: near(), why })?;
-        Ok(if keyword { Expr::Keywords(parsed) } else { Expr::Item(parsed) })
+        self.spend(parsed.size()).map_err(|why| Blame { near: near(), why })?;
+        Ok(parsed)
     }
 
     fn keywords(&mut self, name: &str, values: &[SigmaValue], scope: Scope) -> Result<Expr, Blame> {
@@ -127,7 +143,7 @@ impl Reader<'_> {
             ConditionExpr::Or(parts) => Expr::Any(each(parts)?),
             ConditionExpr::Not(part) => Expr::Not(Box::new(self.condition(part, searches)?)),
             ConditionExpr::Identifier(name) => match searches.get(name.as_str()) {
-                Some(expr) => expr.clone(),
+                Some(expr) => self.used(expr)?,
                 None => {
                     let why = SigmaFault::UnknownSearch(name.clone());
                     return Err(Blame { near: "condition".into(), why });
@@ -137,8 +153,8 @@ impl Reader<'_> {
                 let fitting: Vec<Expr> = searches
                     .iter()
                     .filter(|(name, _)| selects(pattern, name))
-                    .map(|(_, expr)| expr.clone())
-                    .collect();
+                    .map(|(_, expr)| self.used(expr))
+                    .collect::<Result<_, _>>()?;
                 if fitting.is_empty() {
                     let fault = Fault::SelectsNothing(pattern.to_string());
                     self.warnings.push(("condition".into(), fault));

@@ -30,6 +30,21 @@ pub(super) fn split(text: &str) -> Vec<Document> {
     documents
 }
 
+/// The documents that the one at `at` takes keys over from, in their order, by the
+/// legacy `action`: the global one in force, and for `repeat` the one that is repeated.
+pub(super) fn context(documents: &[Document], at: usize) -> Vec<&Document> {
+    let action = |at: usize| documents.get(at).and_then(Document::action);
+    let mut base = at;
+    if action(at) == Some("repeat") {
+        base = (0..at).rev().find(|it| action(*it).is_none()).unwrap_or(0);
+    } else if action(at).is_some() {
+        return Vec::new();
+    }
+    let global = (0..base).rev().find(|it| matches!(action(*it), Some("global" | "reset")));
+    let global = global.filter(|it| action(*it) == Some("global"));
+    global.into_iter().chain(base..at).filter_map(|it| documents.get(it)).collect()
+}
+
 fn number(at: usize) -> u32 {
     u32::try_from(at + 1).unwrap_or(u32::MAX)
 }
@@ -82,6 +97,18 @@ impl Document {
         let found = self.text.lines().position(key);
         let found = found.or_else(|| self.text.lines().position(|line| line.contains(word)));
         found.map_or(self.line, |at| self.start.saturating_add(number(at) - 1))
+    }
+
+    /// The line that a list's item or a value stands on.
+    pub(super) fn line_of_item(&self, item: &str) -> u32 {
+        let stands = |line: &str| {
+            let value = line.trim_start().trim_start_matches("- ").trim_start_matches(['"', '\'']);
+            value.strip_prefix(item).is_some_and(|rest| !rest.trim_start().starts_with([':', '|']))
+        };
+        match self.text.lines().position(stands) {
+            Some(at) => self.start.saturating_add(number(at) - 1),
+            None => self.line_of(item),
+        }
     }
 
     /// Line and message of an error the parser reports. Its own line counts from
@@ -145,6 +172,17 @@ mod tests {
         assert_eq!(documents[0].line_of("x"), 4);
         assert_eq!(documents[1].line_of("nowhere"), 7);
         assert!(split("# only a comment\n---\n").is_empty());
+    }
+
+    #[test]
+    fn documents_take_over_from_the_global_and_the_repeated_one() {
+        let of = |word: &str| format!("action: {word}\n---\n");
+        let text = ["x: 0\n---\n", &of("global"), "x: 2\n---\n", &of("repeat"), &of("repeat")];
+        let text = format!("{}{}x: 6\n---\n{}x: 8\n", text.concat(), of("global"), of("reset"));
+        let documents = split(&text);
+        let of = |at: usize| context(&documents, at).iter().map(|it| it.line).collect::<Vec<_>>();
+        assert_eq!((of(0), of(2), of(4)), (vec![], vec![3], vec![3, 5, 7]));
+        assert_eq!((of(6), of(7), of(8)), (vec![11], vec![], vec![]));
     }
 
     #[test]

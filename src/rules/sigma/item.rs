@@ -6,7 +6,15 @@ use rsigma_parser::{DetectionItem, Modifier, SigmaValue};
 use super::Placeholders;
 use super::encode::{self, Utf16};
 use super::value::{self, VARIANTS_MAX};
-use crate::rules::ir::{Comparison, DASHES, Item, Mode, Piece, Place, Test, TimePart};
+use crate::rules::compile::VALUES_MAX;
+use crate::rules::ir::{Comparison, DASHES, Expr, Item, Mode, Piece, Place, Test, TimePart};
+
+/// A text that a rule looks for may be this long.
+pub(in crate::rules) const TEXT_CHARS_MAX: usize = 4_096;
+
+/// A text with wildcards inside may be this long: comparing it costs up to its length
+/// times that of the event's text.
+pub(in crate::rules) const WILDCARD_CHARS_MAX: usize = 512;
 
 /// Why a detection makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +33,14 @@ pub(in crate::rules) enum SigmaFault {
     Placeholder(String),
     #[error("one value stands for more than {VARIANTS_MAX}")]
     Variants,
+    #[error(
+        "more than {VALUES_MAX} values in one rule, counted as often as the condition uses them"
+    )]
+    Values,
+    #[error("a text is longer than {TEXT_CHARS_MAX} characters")]
+    Text,
+    #[error("a text with wildcards inside is longer than {WILDCARD_CHARS_MAX} characters")]
+    Wildcards,
     #[error("modifier \"{0}\" cannot encode wildcards")]
     EncodedWildcard(&'static str),
     #[error("the value is no text after \"{0}\"; a \"base64\" modifier is missing")]
@@ -47,30 +63,53 @@ pub(super) fn item(
     item: &DetectionItem,
     keyword: bool,
     placeholders: &Placeholders,
-) -> Result<Item, SigmaFault> {
-    let modifiers = &item.field.modifiers;
-    let name = item.field.name.clone().unwrap_or_default();
+) -> Result<Expr, SigmaFault> {
+    let name = &item.field.name;
     if item.values.is_empty() {
-        return Err(SigmaFault::NoValues(name));
+        return Err(SigmaFault::NoValues(name.clone().unwrap_or_default()));
     }
-    let plan = Plan::new(modifiers)?;
+    let plan = Plan::new(&item.field.modifiers)?;
     if plan.all && item.values.len() == 1 {
         return Err(SigmaFault::AllOfOne);
     }
-    let mut tests = Vec::new();
     let plan = if keyword { plan.of_keyword()? } else { plan };
+    let mut groups: Vec<Vec<Test>> = Vec::new();
+    let mut count = 0;
     for value in &item.values {
         if keyword && *value == SigmaValue::Null {
             return Err(SigmaFault::Keyword("null"));
         }
+        let mut tests = Vec::new();
         plan.tests(value, placeholders, &mut tests)?;
+        count += tests.len();
+        if count > VALUES_MAX {
+            return Err(SigmaFault::Values);
+        }
+        groups.push(tests);
     }
-    let mode = match (plan.negated, plan.all) {
-        (true, _) => Mode::None,
-        (false, true) => Mode::All,
-        (false, false) => Mode::Any,
+    let one = |tests: Vec<Test>, mode| {
+        let item = Item { field: name.clone(), tests, mode };
+        if keyword { Expr::Keywords(item) } else { Expr::Item(item) }
     };
-    Ok(Item { field: item.field.name.clone(), tests, mode })
+    if !plan.all {
+        let mode = if plan.negated { Mode::None } else { Mode::Any };
+        return Ok(one(groups.concat(), mode));
+    }
+    // A value may stand for several texts, any of which will do for it.
+    let every = if groups.iter().all(|it| it.len() == 1) {
+        one(groups.concat(), Mode::All)
+    } else {
+        Expr::All(groups.into_iter().map(|it| one(it, Mode::Any)).collect())
+    };
+    Ok(match (plan.negated, keyword) {
+        (false, _) => every,
+        (true, true) => Expr::Not(Box::new(every)),
+        // What is missing differs from nothing.
+        (true, false) => {
+            let there = one(vec![Test::Exists(true)], Mode::Any);
+            Expr::All(vec![there, Expr::Not(Box::new(every))])
+        }
+    })
 }
 
 /// What the modifiers of one item come to.
@@ -206,6 +245,10 @@ impl Plan {
         if change == Change::Base64Offset && self.changes.contains(&change) {
             return Err(SigmaFault::Together("base64offset", "base64offset"));
         }
+        let wide = |it: &Change| matches!(it, Change::Utf16(_));
+        if wide(&change) && self.changes.iter().any(wide) {
+            return Err(SigmaFault::Together("utf16", "utf16"));
+        }
         self.changes.push(change);
         Ok(())
     }
@@ -300,9 +343,18 @@ impl Plan {
     ) -> Result<(), SigmaFault> {
         let bare = self.place.is_none() && self.changes.is_empty();
         let text = match value {
-            SigmaValue::Null => {
+            SigmaValue::Null if bare => {
                 tests.push(Test::Null);
                 return Ok(());
+            }
+            SigmaValue::Null => {
+                let modifier = self.place.map(|(_, name)| name);
+                let modifier = modifier.or(self.changes.first().map(|it| it.name()));
+                return Err(SigmaFault::Value {
+                    modifier: modifier.unwrap_or_default(),
+                    needs: "text",
+                    value: shown(value),
+                });
             }
             SigmaValue::Bool(yes) if bare => {
                 tests.push(Test::Bool(*yes));
@@ -319,6 +371,7 @@ impl Plan {
             }
         };
         for pattern in self.patterns(&text, placeholders)? {
+            bounded(&pattern)?;
             tests.push(Test::Text { pattern, cased: self.cased });
         }
         Ok(())
@@ -383,6 +436,17 @@ impl Plan {
         }
         pattern
     }
+}
+
+fn bounded(pattern: &[Piece]) -> Result<(), SigmaFault> {
+    let inner = pattern.strip_prefix(&[Piece::Many]).unwrap_or(pattern);
+    let inner = inner.strip_suffix(&[Piece::Many]).unwrap_or(inner);
+    if inner.len() > TEXT_CHARS_MAX {
+        return Err(SigmaFault::Text);
+    }
+    let wild =
+        inner.len() > WILDCARD_CHARS_MAX && inner.iter().any(|it| !matches!(it, Piece::Char(_)));
+    if wild { Err(SigmaFault::Wildcards) } else { Ok(()) }
 }
 
 /// The literal texts of patterns, every dash in every form.

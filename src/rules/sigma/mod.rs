@@ -3,24 +3,30 @@
 //! `rsigma-parser` reads the YAML and the conditions; what the parts mean is
 //! decided here. See <https://sigmahq.io/sigma-specification/>.
 
+mod bounds;
 mod correlation;
 mod detection;
 mod document;
 mod encode;
+mod filter;
 mod item;
+mod shape;
 mod value;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rsigma_parser::{CorrelationRule, SigmaCollection, SigmaRule, parse_sigma_yaml};
+use rsigma_parser::{CorrelationRule, FilterRule, SigmaCollection, SigmaRule, parse_sigma_yaml};
 
+use self::bounds::LINKED_BYTES_MAX;
 use self::document::Document;
 use super::Level;
-use super::ir::{About, CorrelationDraft, Draft};
+use super::ir::{About, CorrelationDraft, Draft, LogSource};
 use super::load::{Fault, RuleError};
 
+pub(super) use self::bounds::BoundFault;
 pub(super) use self::correlation::CorrelationFault;
+pub(super) use self::filter::{Filter, FilterFault, apply as filter};
 pub(super) use self::item::SigmaFault;
 
 /// What placeholders (`%name%` under `expand`) stand for.
@@ -30,6 +36,7 @@ pub(super) type Placeholders = BTreeMap<String, Vec<String>>;
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
     pub(super) drafts: Vec<Draft>,
+    pub(super) filters: Vec<Filter>,
     pub(super) correlations: Vec<CorrelationDraft>,
     pub(super) errors: Vec<RuleError>,
     pub(super) warnings: Vec<RuleError>,
@@ -39,25 +46,28 @@ pub(super) struct Parsed {
 pub(super) fn parse(file: &Path, text: &str, placeholders: &Placeholders) -> Parsed {
     let mut parsed = Parsed::default();
     let documents = document::split(text);
-    // `action` reaches over documents: a file that uses it is parsed from its start
-    // for each document, and what that adds is the document's.
-    let linked = documents.iter().any(|it| it.action().is_some());
-    let mut before = Counts::default();
+    let mut taken = 0;
     for (at, document) in documents.iter().enumerate() {
-        let earlier = if linked { documents.get(..at).unwrap_or_default() } else { &[] };
-        let given = || earlier.iter().chain([document]);
-        let plain: Vec<_> = given().map(|it| correlation::plain(&it.text)).collect();
-        let skipped = plain.iter().take(earlier.len()).map(|it| it.lines().count() + 1).sum();
-        let plain = plain.join("\n---\n");
-        let given: Vec<&str> = given().map(|it| &*it.text).collect();
-        let given = given.join("\n---\n");
+        // What `action` takes over from other documents is parsed before this one, and
+        // what that gives is not this one's.
+        let earlier = document::context(&documents, at);
+        let given = joined(&[earlier.as_slice(), &[document]].concat());
         let reader = Reader { file, document, given: &given, placeholders };
-        match parse_sigma_yaml(&plain) {
-            Ok(collection) => {
-                reader.collect(&collection, &before, skipped, &mut parsed);
-                before = if linked { Counts::of(&collection) } else { Counts::default() };
+        taken += earlier.iter().map(|it| it.text.len()).sum::<usize>();
+        if taken > LINKED_BYTES_MAX {
+            parsed.errors.push(reader.refused(Fault::Bound(BoundFault::Linked)));
+            break;
+        }
+        match reader.sound(&earlier, &mut parsed) {
+            Ok(true) => reader.parse(&earlier, &mut parsed),
+            Ok(false) => {}
+            Err(fault) => {
+                parsed.errors.push(reader.refused(Fault::Bound(fault)));
+                // Others may take over what is in it.
+                if documents.iter().any(|it| it.action().is_some()) {
+                    break;
+                }
             }
-            Err(error) => parsed.errors.push(reader.error(skipped, &error.to_string())),
         }
     }
     if documents.is_empty() {
@@ -65,6 +75,11 @@ pub(super) fn parse(file: &Path, text: &str, placeholders: &Placeholders) -> Par
         parsed.errors.push(RuleError { file: file.to_path_buf(), line: 1, rule: None, fault });
     }
     parsed
+}
+
+fn joined(documents: &[&Document]) -> String {
+    let texts: Vec<&str> = documents.iter().map(|it| &*it.text).collect();
+    texts.join("\n---\n")
 }
 
 /// How much of a collection came from earlier documents.
@@ -97,6 +112,38 @@ struct Reader<'r> {
 }
 
 impl Reader<'_> {
+    /// Whether the document is fit to be parsed; what is wrong with its keys is told.
+    fn sound(&self, earlier: &[&Document], parsed: &mut Parsed) -> Result<bool, BoundFault> {
+        let Some(value) = bounds::read(&self.document.text)? else {
+            return Ok(true);
+        };
+        let version = |it: &&Document| it.top("sigma-version")?.parse().ok();
+        let faults = shape::faults(&value, earlier.iter().rev().find_map(version));
+        let title = self.document.title();
+        let sound = faults.is_empty();
+        for (near, fault) in faults {
+            parsed.errors.push(self.fault(title.as_deref(), &near, fault));
+        }
+        Ok(sound)
+    }
+
+    fn parse(&self, earlier: &[&Document], parsed: &mut Parsed) {
+        let plain = |it: &&Document| correlation::plain(&it.text).into_owned();
+        let mut texts: Vec<String> = earlier.iter().map(plain).collect();
+        let before = if texts.is_empty() {
+            Counts::default()
+        } else {
+            let before = parse_sigma_yaml(&texts.join("\n---\n"));
+            before.map(|it| Counts::of(&it)).unwrap_or_default()
+        };
+        let skipped = texts.iter().map(|it| it.lines().count() + 1).sum();
+        texts.push(plain(&self.document));
+        match parse_sigma_yaml(&texts.join("\n---\n")) {
+            Ok(collection) => self.collect(&collection, &before, skipped, parsed),
+            Err(error) => parsed.errors.push(self.error(skipped, &error.to_string())),
+        }
+    }
+
     /// Takes what the collection holds beyond `before`.
     fn collect(
         &self,
@@ -111,8 +158,8 @@ impl Reader<'_> {
         for correlation in correlations.filter(|_| errors.is_empty()) {
             self.correlation(correlation, parsed);
         }
-        for filter in collection.filters.iter().skip(before.filters) {
-            parsed.errors.push(self.fault(Some(&filter.title), "filter", Fault::Filter));
+        for filter in collection.filters.iter().skip(before.filters).filter(|_| errors.is_empty()) {
+            self.filter(filter, parsed);
         }
         // The parser gives a rule even when it could not make sense of its level.
         for rule in collection.rules.iter().skip(before.rules).filter(|_| errors.is_empty()) {
@@ -124,13 +171,6 @@ impl Reader<'_> {
         if rsigma_parser::is_unsupported(rule.sigma_version) {
             parsed.errors.push(self.fault(Some(&rule.title), "sigma-version", Fault::Version));
             return;
-        }
-        // The parser takes what is no text for absent.
-        for (key, known) in [("level", rule.level.is_some()), ("status", rule.status.is_some())] {
-            if !known && self.document.top(key).is_some_and(|it| !it.is_empty()) {
-                parsed.errors.push(self.fault(Some(&rule.title), key, Fault::Metadata(key)));
-                return;
-            }
         }
         let mut warnings = Vec::new();
         let expr = detection::expr(&rule.detection, self.placeholders, &mut warnings);
@@ -146,12 +186,32 @@ impl Reader<'_> {
         }
     }
 
+    fn filter(&self, rule: &FilterRule, parsed: &mut Parsed) {
+        let title = Some(rule.title.as_str());
+        if rsigma_parser::is_unsupported(rule.sigma_version) {
+            parsed.errors.push(self.fault(title, "sigma-version", Fault::Version));
+            return;
+        }
+        let mut warnings = Vec::new();
+        let place = (self.file, self.document, self.given);
+        let read = filter::read(rule, place, self.placeholders, &mut warnings);
+        let told = |(near, fault): (String, Fault)| self.fault(title, &near, fault);
+        parsed.warnings.extend(warnings.into_iter().map(told));
+        match read {
+            Ok(filter) => parsed.filters.push(filter),
+            Err(blame) => {
+                parsed.errors.push(self.fault(title, &blame.near, Fault::Sigma(blame.why)));
+            }
+        }
+    }
+
     fn correlation(&self, rule: &CorrelationRule, parsed: &mut Parsed) {
         match correlation::spec(&self.document.text) {
             Ok(spec) => {
                 let about = About {
                     id: rule.id.clone().filter(|it| !it.is_empty()),
                     name: rule.name.clone().filter(|it| !it.is_empty()),
+                    log_source: None,
                     title: rule.title.clone(),
                     level: rule.level.map_or(DEFAULT_LEVEL, level),
                     description: rule.description.clone().unwrap_or_default().trim().to_owned(),
@@ -178,6 +238,7 @@ impl Reader<'_> {
         About {
             id: rule.id.clone().filter(|it| !it.is_empty()),
             name: rule.name.clone().filter(|it| !it.is_empty()),
+            log_source: Some(log_source(&rule.logsource)),
             title: rule.title.clone(),
             level: rule.level.map_or(DEFAULT_LEVEL, level),
             description: rule.description.clone().unwrap_or_default().trim().to_owned(),
@@ -191,6 +252,10 @@ impl Reader<'_> {
             source: self.given.to_owned(),
             falco: None,
         }
+    }
+
+    fn refused(&self, fault: Fault) -> RuleError {
+        self.fault(self.document.title().as_deref(), "", fault)
     }
 
     fn fault(&self, rule: Option<&str>, near: &str, fault: Fault) -> RuleError {
@@ -207,6 +272,14 @@ impl Reader<'_> {
         let (line, message) = self.document.place(message, skipped);
         let rule = self.document.title();
         RuleError { file: self.file.to_path_buf(), line, rule, fault: Fault::Parser(message) }
+    }
+}
+
+fn log_source(parsed: &rsigma_parser::LogSource) -> LogSource {
+    LogSource {
+        category: parsed.category.clone(),
+        product: parsed.product.clone(),
+        service: parsed.service.clone(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Placeholders;
 use super::item::SigmaFault;
-use crate::rules::ir::Piece;
+use crate::rules::ir::{DASHES, Piece};
 
 /// One value of a rule may stand for at most this many, after placeholders and dashes.
 pub(super) const VARIANTS_MAX: usize = 4_096;
@@ -87,14 +87,17 @@ fn placeholder(text: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && name.chars().all(word)).then_some((name, after))
 }
 
-/// Replaces dashes that introduce an option (before a word, after no word) by any dash.
+/// Replaces dashes that introduce an option (before a word, after no word) by any dash,
+/// whichever of the five they are written as.
 pub(super) fn windash(pieces: &[Piece]) -> Vec<Piece> {
     let word = |at: Option<usize>| match at.and_then(|it| pieces.get(it)) {
         Some(Piece::Char(c)) => c.is_alphanumeric() || *c == '_',
         _ => false,
     };
     let dash = |(at, piece): (usize, &Piece)| match piece {
-        Piece::Char('-' | '/') if !word(at.checked_sub(1)) && word(Some(at + 1)) => Piece::Dash,
+        Piece::Char(c) if DASHES.contains(c) && !word(at.checked_sub(1)) && word(Some(at + 1)) => {
+            Piece::Dash
+        }
         other => *other,
     };
     pieces.iter().enumerate().map(dash).collect()
@@ -144,5 +147,6 @@ mod tests {
     #[test]
     fn only_dashes_before_options_are_exchanged() {
         assert_eq!(shown(&windash(&pieces("-enc a-b /x - /"))), "~enc a-b ~x - /");
+        assert_eq!(shown(&windash(&pieces("\u{2013}a \u{2015}b c\u{2014}d"))), "~a ~b c\u{2014}d");
     }
 }

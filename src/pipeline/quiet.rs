@@ -1,0 +1,148 @@
+//! Sources that wait -> clusters of which nothing came although it could have.
+//!
+//! One rule: silence counts only where every source of a cluster is at its end. One that cannot be read, or
+//! has still to catch up, says nothing about what did not happen.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::daemon::Watcher;
+use super::tail::{Observer, Source};
+
+/// How long nothing has come before silence counts.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// [`QUIET`], in the unit of event time.
+const QUIET_MICROS: i64 = 5_000_000;
+
+/// What is known of a cluster.
+struct Cluster {
+    /// Its sources by name, and whether each was seen to wait since something came.
+    waits: BTreeMap<Arc<str>, bool>,
+    /// When something came last.
+    heard: Duration,
+}
+
+/// Notices silence, and hands on what the sources tell.
+pub(super) struct Quiet<'w> {
+    watcher: &'w dyn Watcher,
+    clusters: Mutex<BTreeMap<Arc<str>, Cluster>>,
+}
+
+impl<'w> Quiet<'w> {
+    pub(super) fn new(sources: &[Source], watcher: &'w dyn Watcher) -> Quiet<'w> {
+        let mut clusters: BTreeMap<Arc<str>, Cluster> = BTreeMap::new();
+        for source in sources {
+            let cluster = clusters
+                .entry(Arc::clone(&source.cluster))
+                .or_insert_with(|| Cluster { waits: BTreeMap::new(), heard: Duration::ZERO });
+            cluster.waits.insert(Arc::clone(&source.name), false);
+        }
+        Quiet { watcher, clusters: Mutex::new(clusters) }
+    }
+
+    /// Whom everything is told.
+    pub(super) fn watcher(&self) -> &'w dyn Watcher {
+        self.watcher
+    }
+
+    /// Something came of a cluster.
+    pub(super) fn heard(&self, cluster: &str, now: Duration) {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cluster) = clusters.get_mut(cluster) {
+            cluster.heard = now;
+            cluster.waits.values_mut().for_each(|it| *it = false);
+        }
+    }
+
+    /// The clusters of which nothing has come for a while, though all their sources wait for it.
+    pub(super) fn silent(&self, now: Duration) -> Vec<Arc<str>> {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = |it: &&(&Arc<str>, &Cluster)| {
+            it.1.waits.values().all(|waits| *waits) && now.saturating_sub(it.1.heard) >= QUIET
+        };
+        clusters
+            .iter()
+            .collect::<Vec<_>>()
+            .iter()
+            .filter(silent)
+            .map(|it| Arc::clone(it.0))
+            .collect()
+    }
+
+    /// Up to when silence is known, when it is `now`, µs: what happened just before is still on its way.
+    pub(super) fn known(now: i64) -> i64 {
+        now.saturating_sub(QUIET_MICROS)
+    }
+
+    fn set(&self, source: &Source, waits: bool) {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = clusters.get_mut(&source.cluster);
+        if let Some(known) = cluster.and_then(|it| it.waits.get_mut(&source.name)) {
+            *known = waits;
+        }
+    }
+}
+
+impl Observer for Quiet<'_> {
+    fn lag(&self, source: &Source, bytes: u64) {
+        // Told whenever it has read to its end and waits.
+        self.set(source, true);
+        self.watcher.lag(source, bytes);
+    }
+
+    fn state(&self, source: &Source, failure: Option<&str>) {
+        if failure.is_some() {
+            self.set(source, false);
+        }
+        self.watcher.state(source, failure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::archivist::Committed;
+    use crate::pipeline::worker::{Found, Taken};
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn lag(&self, _: &Source, _: u64) {}
+        fn state(&self, _: &Source, _: Option<&str>) {}
+    }
+
+    impl Watcher for Nobody {
+        fn taken(&self, _: &Taken) {}
+        fn found(&self, _: &[Found]) {}
+        fn committed(&self, _: &Committed) {}
+    }
+
+    #[test]
+    fn a_cluster_is_silent_when_all_its_sources_wait_and_nothing_came() {
+        let source = |cluster: &str, name: &str| Source {
+            cluster: cluster.into(),
+            name: name.into(),
+            path: name.into(),
+            line_bytes_max: 1,
+        };
+        let sources = [source("a", "1"), source("a", "2"), source("b", "3")];
+        let quiet = Quiet::new(&sources, &Nobody);
+        let silent = || quiet.silent(2 * QUIET).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(silent().is_empty());
+        quiet.lag(&sources[0], 0);
+        quiet.lag(&sources[2], 0);
+        assert_eq!(silent(), ["b"]);
+        quiet.lag(&sources[1], 0);
+        assert_eq!(silent(), ["a", "b"]);
+        quiet.state(&sources[2], Some("it cannot be read"));
+        assert_eq!(silent(), ["a"]);
+        quiet.heard("a", QUIET);
+        assert!(silent().is_empty());
+        quiet.lag(&sources[0], 0);
+        quiet.lag(&sources[1], 0);
+        assert_eq!(silent(), ["a"]);
+        assert!(quiet.silent(QUIET + QUIET / 2).is_empty());
+    }
+}

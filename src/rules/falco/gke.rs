@@ -19,6 +19,14 @@ pub(super) fn entry<'v>(context: &Context<'v, 'v>) -> Option<Json<'v>> {
     (payload.get("serviceName")?.text() == "k8s.io").then_some(payload)
 }
 
+/// When the entry was received, in microseconds since 1970.
+pub(super) fn micros(context: &Context<'_, '_>) -> Option<i64> {
+    entry(context)?;
+    let line = Json::root(context, Root::Line)?;
+    let time = line.get("receiveTimestamp").or_else(|| line.get("timestamp"))?;
+    crate::event::micros(&time.text())
+}
+
 /// A plain audit field of the entry.
 pub(super) fn plain<'v>(context: &Context<'v, 'v>, field: Field) -> Option<Cow<'v, str>> {
     let payload = entry(context)?;

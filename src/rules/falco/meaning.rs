@@ -497,6 +497,10 @@ fn entries_of_gke_have_the_status_they_hold_and_no_other() {
         assert_eq!(said("%ka.response.code", &entry(status)), want, "{status}");
     }
     let line = entry("");
+    let timed = line
+        .replace("\"insertId\"", "\"receiveTimestamp\":\"2026-11-26T03:39:13.5Z\",\"insertId\"");
+    assert_eq!(said("%evt.time.s %jevt.rawtime", &timed), "03:39:13 1795664353500000000");
+    assert_eq!(said("%evt.time", &line), "<NA>");
     assert!(holds("ka.verb = create and ka.target.resource = pods", &line));
     assert!(holds("ka.target.subresource = exec and ka.target.namespace = ns", &line));
     assert!(holds("ka.user.name = eve@x.io and ka.sourceips in (10.0.0.7)", &line));

@@ -86,7 +86,8 @@ impl Reading {
             Read::Whole => one(Some(json::indented(context.line()).into())),
             Read::Line => one(Some(event.line().into())),
             Read::Moment(form) => {
-                let micros = event.micros(Field::StageTimestamp).ok_or(Missing)?;
+                let micros = event.micros(Field::StageTimestamp);
+                let micros = micros.or_else(|| gke::micros(context)).ok_or(Missing)?;
                 one(form.of(micros).map(Cow::Owned))
             }
             Read::Always(text) => one(is_judged(context).then_some(text.into())),

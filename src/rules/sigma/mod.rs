@@ -249,6 +249,7 @@ impl Reader<'_> {
                     file: self.file.to_path_buf(),
                     line: self.document.line,
                     source: self.given.to_owned(),
+                    falco: None,
                 };
                 parsed.correlations.push(CorrelationDraft { about, spec });
             }
@@ -275,6 +276,7 @@ impl Reader<'_> {
             file: self.file.to_path_buf(),
             line: self.document.line,
             source: self.given.to_owned(),
+            falco: None,
         }
     }
 

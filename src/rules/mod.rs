@@ -2,10 +2,11 @@
 //! into one intermediate form, compiled, and indexed so that most events reach
 //! no rule at all.
 //!
-//! `load` reads files, `sigma` is the Sigma front end, `compile` and `matcher`
+//! `load` reads files, `sigma` and `falco` are the front ends, `compile` and `matcher`
 //! make the form executable, `prefilter` finds the candidates, `access` knows
-//! where a field's value lies. `outline`, `counting`, `explain`, `needs` and `coverage` tell people
-//! what rules ask, why one matched, what it needs, what they cover. Which names rules may use is in `taxonomy`.
+//! where a field's value lies. `outline`, `counting`, `explain`, `needs` and `coverage` tell
+//! people what rules ask, why one matched, what it needs, what they cover. Which names rules
+//! may use is in `taxonomy`, and what to say about those they use in vain in `advice`.
 //! `link` joins correlations to the rules they count, and `sight` says what they see in an event.
 //!
 //! **Invariant:** a rule that could not be understood is an error, never a rule
@@ -13,6 +14,7 @@
 #![warn(clippy::indexing_slicing)]
 
 mod access;
+mod advice;
 mod compile;
 pub mod correlation;
 pub mod counting;
@@ -20,11 +22,6 @@ pub mod coverage;
 mod derived;
 mod embedded;
 mod explain;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "grows towards the loader, which is the first to call it"
-)]
 mod falco;
 pub mod group;
 mod identity;
@@ -38,6 +35,7 @@ mod memo;
 mod needs;
 mod outline;
 pub mod pack;
+mod patch;
 mod path;
 mod prefilter;
 mod raw;
@@ -68,6 +66,7 @@ pub use outline::{Condition, Kind, Outline, outline};
 pub use scratch::Scratch;
 pub use set::{RuleIndex, RuleSet};
 pub use sigma::{PlaceholderError, Placeholders, placeholders};
+pub use taxonomy::taxonomy;
 
 /// One compiled detection, from whichever dialect: what people are told about it.
 /// Its logic stays inside the [`RuleSet`].
@@ -100,4 +99,10 @@ pub struct Rule {
     /// SHA-256, in hex, of the text it stands in; of a Falco rule also of its condition with
     /// macros and lists put in.
     pub hash: String,
+    /// A Falco rule's priority, as Falco writes it: `Warning`. `level` follows from it.
+    pub priority: Option<&'static str>,
+    /// What a Falco rule says of an event, before the event's fields are put in.
+    pub output: Option<String>,
+    /// A Falco rule's condition with its macros, lists and exceptions put in.
+    pub condition: Option<String>,
 }

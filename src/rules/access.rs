@@ -79,6 +79,9 @@ impl Access {
     pub(super) fn of(name: &str) -> Result<Access, NameError> {
         let path = checked(name)?;
         let flat = path.flat();
+        if path.picks() {
+            return Access::picked(name, path, flat);
+        }
         if let Some(field) = Field::all().find(|it| Path::parse(it.path()).flat() == flat) {
             return Ok(Access::Indexed(field, dotted(flat)));
         }
@@ -98,6 +101,32 @@ impl Access {
         let key = path.first().filter(|it| Field::at(it).is_none()).map(Into::into);
         let literal = Box::new(Access::paths(path, flat));
         Ok(Access::Loose { key, literal, target: Box::new(target) })
+    }
+
+    /// The way to one member of a list (`sourceIPs[0]`), which the decoder does not look for.
+    fn picked(name: &str, path: Path, flat: String) -> Result<Access, NameError> {
+        if flat.starts_with(DERIVED_PREFIX) {
+            return Err(NameError::NotAnArray(flat));
+        }
+        let list = name.strip_suffix(']').and_then(|it| it.rsplit_once('['));
+        let target = list.and_then(|(list, place)| {
+            let target = match (LOOSE.iter().find(|(it, _)| *it == flat), ecs(list)) {
+                (Some((_, target)), _) => (*target).to_owned(),
+                (None, Some(Ecs::Name(target))) => target,
+                (None, _) => return None,
+            };
+            Some(format!("{target}[{place}]"))
+        });
+        let key = path.first().filter(|it| Field::at(it).is_none()).map(Into::into);
+        // No flat log has a key with the place in it.
+        let literal = Access::paths(path, String::new());
+        Ok(match target {
+            Some(target) => {
+                let target = Box::new(Access::of(&target)?);
+                Access::Loose { key, literal: Box::new(literal), target }
+            }
+            None => literal,
+        })
     }
 
     /// The way to an array of the event whose members are judged one by one.

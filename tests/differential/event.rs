@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::random::Random;
 use crate::words::{self, AUDIT, PLAIN};
 
-pub fn event(random: &mut Random, audit: bool) -> Value {
+pub(crate) fn event(random: &mut Random, audit: bool) -> Value {
     let mut event = if audit {
         json!({"kind": "Event", "auditID": "0", "stage": "ResponseComplete"})
     } else {
@@ -60,7 +60,7 @@ fn put(random: &mut Random, object: &mut Value, path: &str, value: Value) {
     }
 }
 
-pub fn value(random: &mut Random, depth: usize) -> Value {
+pub(crate) fn value(random: &mut Random, depth: usize) -> Value {
     match random.below(if depth == 0 { 80 } else { 100 }) {
         0..55 => json!(words::text(random)),
         55..67 => words::number(random),

@@ -8,40 +8,42 @@ use crate::words::{self, AUDIT, PLAIN};
 
 /// One line of a detection.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub(crate) struct Item {
     /// `None`: keywords. Inside of a block, the path from the event on.
-    pub field: Option<String>,
-    pub modifiers: Vec<&'static str>,
-    pub values: Vec<Value>,
+    pub(crate) field: Option<String>,
+    /// The list whose members the block it stands in judges.
+    pub(crate) block: Option<String>,
+    pub(crate) modifiers: Vec<&'static str>,
+    pub(crate) values: Vec<Value>,
 }
 
 impl Item {
-    pub fn is(&self, modifier: &str) -> bool {
+    pub(crate) fn is(&self, modifier: &str) -> bool {
         self.modifiers.contains(&modifier)
     }
 
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         self.values.iter().filter_map(Value::as_str)
     }
 }
 
 /// A rule, perhaps with a filter behind it.
 #[derive(Debug, Clone, Default)]
-pub struct Rule {
-    pub text: String,
-    pub items: Vec<Item>,
-    pub searches: Searches,
-    pub filter: Option<Searches>,
+pub(crate) struct Rule {
+    pub(crate) text: String,
+    pub(crate) items: Vec<Item>,
+    pub(crate) searches: Searches,
+    pub(crate) filter: Option<Searches>,
 }
 
 /// The search identifiers of a rule or filter, and the patterns of `1 of x*` over them.
 #[derive(Debug, Clone, Default)]
-pub struct Searches {
-    pub names: Vec<&'static str>,
-    pub patterns: Vec<String>,
+pub(crate) struct Searches {
+    pub(crate) names: Vec<&'static str>,
+    pub(crate) patterns: Vec<String>,
 }
 
-pub fn rule(random: &mut Random, audit: bool) -> Rule {
+pub(crate) fn rule(random: &mut Random, audit: bool) -> Rule {
     let mut rule = Rule::default();
     let blocks = random.percent(20);
     let mut document = json!({
@@ -50,10 +52,12 @@ pub fn rule(random: &mut Random, audit: bool) -> Rule {
     if blocks {
         document["sigma-version"] = json!(3);
     }
-    let mut writer = Writer { random, audit, blocks, items: Vec::new() };
+    let mut writer =
+        Writer { random, selectors: 30, filtering: false, audit, blocks, items: Vec::new() };
     (document["detection"], rule.searches) = writer.detection();
     rule.text = document.to_string();
     if writer.random.percent(15) {
+        (writer.selectors, writer.filtering) = (5, true);
         let (mut filter, searches) = writer.detection();
         filter["rules"] =
             writer.random.pick(&[json!(["r"]), json!("any"), json!(["r", "x"])]).clone();
@@ -77,6 +81,9 @@ pub fn rule(random: &mut Random, audit: bool) -> Rule {
 
 struct Writer<'w> {
     random: &'w mut Random,
+    /// How often, of a hundred times, a condition says `1 of`.
+    selectors: usize,
+    filtering: bool,
     audit: bool,
     blocks: bool,
     items: Vec<Item>,
@@ -97,7 +104,8 @@ impl Writer<'_> {
             used.push(name);
         }
         let mut patterns = Vec::new();
-        let condition = if self.random.percent(10) {
+        // Of a filter's conditions the other engine reads the first alone.
+        let condition = if !self.filtering && self.random.percent(10) {
             (0..2).map(|_| json!(self.condition(&used, 1, &mut patterns))).collect()
         } else {
             json!(self.condition(&used, 2, &mut patterns))
@@ -108,21 +116,23 @@ impl Writer<'_> {
 
     fn condition(&mut self, names: &[&str], depth: usize, patterns: &mut Vec<String>) -> String {
         if depth == 0 || self.random.percent(25) {
-            if self.random.percent(70) {
+            if !self.random.percent(self.selectors) {
                 return self.random.pick(names).to_owned();
             }
             let quantifier = self.random.pick(&["1", "all", "any", "2"]);
-            let over = self.random.pick(&[
-                "them",
-                "selection*",
-                "selection_*",
-                "*_main",
-                "s*a",
-                "*",
-                "*e*",
-                "s*_*a",
-                "nothing*",
-            ]);
+            let over = if self.random.percent(4) {
+                self.random.pick(&["*e*", "s*_*a"])
+            } else {
+                self.random.pick(&[
+                    "them",
+                    "selection*",
+                    "selection_*",
+                    "*_main",
+                    "s*a",
+                    "*",
+                    "nothing*",
+                ])
+            };
             patterns.push(over.to_owned());
             return format!("{quantifier} of {over}");
         }
@@ -149,7 +159,7 @@ impl Writer<'_> {
         let values: Vec<Value> = (0..count).map(|_| self.wild()).collect();
         let all = count > 1 && self.random.percent(30);
         let modifiers = if all { vec!["all"] } else { Vec::new() };
-        self.items.push(Item { field: None, modifiers, values: values.clone() });
+        self.items.push(Item { field: None, block: None, modifiers, values: values.clone() });
         if all { json!({"|all": values}) } else { Value::Array(values) }
     }
 
@@ -171,7 +181,14 @@ impl Writer<'_> {
 
     /// Tests for one and the same member of a list.
     fn block(&mut self) -> (String, Value) {
-        let (array, inner): (&str, &[&str]) = if self.audit {
+        let before = self.items.len();
+        let (array, key, value) = self.unmarked_block();
+        self.items[before..].iter_mut().for_each(|it| it.block = Some(array.to_owned()));
+        (key, value)
+    }
+
+    fn unmarked_block(&mut self) -> (&'static str, String, Value) {
+        let (array, inner): (&'static str, &[&'static str]) = if self.audit {
             self.random.pick(&[
                 ("requestObject.spec.containers", &["image", "args"] as &[&str]),
                 ("requestObject.rules", &["verbs"]),
@@ -185,7 +202,8 @@ impl Writer<'_> {
         let key = format!("{array}[{quantifier}]");
         if inner.is_empty() || quantifier.parse::<i64>().is_ok() {
             let inner = inner.first().map(|it| format!(".{it}")).unwrap_or_default();
-            return self.item(&format!("{key}{inner}"), &format!("{array}{inner}"));
+            let (key, value) = self.item(&format!("{key}{inner}"), &format!("{array}{inner}"));
+            return (array, key, value);
         }
         let mut body = Map::new();
         if self.random.percent(25) {
@@ -207,7 +225,7 @@ impl Writer<'_> {
                 body.insert(key, value);
             }
         }
-        (key, Value::Object(body))
+        (array, key, Value::Object(body))
     }
 
     fn item(&mut self, written: &str, path: &str) -> (String, Value) {
@@ -218,7 +236,7 @@ impl Writer<'_> {
         } else {
             Value::Array(values.clone())
         };
-        self.items.push(Item { field: Some(path.to_owned()), modifiers, values });
+        self.items.push(Item { field: Some(path.to_owned()), block: None, modifiers, values });
         (key, value)
     }
 
@@ -231,7 +249,8 @@ impl Writer<'_> {
             0..35 => (0..count).map(|_| self.plain()).collect(),
             35..60 => {
                 modifiers.push(random.pick(&["contains", "startswith", "endswith"]));
-                (0..count).map(|_| self.wild()).collect()
+                let wild = modifiers == ["contains"] || random.percent(10);
+                (0..count).map(|_| if wild { self.wild() } else { self.tame() }).collect()
             }
             60..67 => {
                 modifiers.push("re");
@@ -276,7 +295,7 @@ impl Writer<'_> {
                 if random.percent(60) {
                     modifiers.push("contains");
                 }
-                let options = ["-enc", "x -enc", "/c", "a-b", "-a -b", "\u{2013}enc"];
+                let options = ["-enc", "-c", "-a", "-", "-x", "-enc", "/c", "a-b"];
                 (0..count).map(|_| json!(self.random.pick(&options))).collect()
             }
             92..97 => {
@@ -323,6 +342,12 @@ impl Writer<'_> {
             84..92 => json!(self.random.percent(50)),
             _ => Value::Null,
         }
+    }
+
+    /// A text without wildcards.
+    fn tame(&mut self) -> Value {
+        let text = words::text(self.random).replace(['*', '?'], "");
+        json!(text.chars().take(2 + self.random.below(8)).collect::<String>())
     }
 
     /// A text, sometimes in another case, with wildcards or with escapes.

@@ -205,7 +205,7 @@ fn rules_are_listed_by_level_and_tag_in_three_formats() {
     let ran = here.run(&["list", "--rules", "r", "-o", "json"]).ended(0);
     let all: Value = serde_json::from_str(&ran.stdout).unwrap();
     let want = json!({"level":"low","id":"pod-1","title":"Host path","dialect":"sigma",
-        "only_counted":false,"tags":["attack.t1610"],"file":"r/b.yml","line":1});
+        "only_counted":false,"disabled":false,"tags":["attack.t1610"],"file":"r/b.yml","line":1});
     assert_eq!(all[1], want);
     let table = here.run(&["list", "--rules", "r", "-o", "table"]);
     says(&table, 0, &["read-1", "Secret read", "r/a.yml:1", "attack.t1610"]);
@@ -214,12 +214,28 @@ fn rules_are_listed_by_level_and_tag_in_three_formats() {
         &csv,
         0,
         &[
-            "level,id,title,dialect,only_counted,tags,file,line\n",
+            "level,id,title,dialect,only_counted,disabled,tags,file,line\n",
             "low,pod-1,Host path,sigma,false,",
         ],
     );
     assert_eq!(here.run(&["list"]).ended(0).rows().len(), shipped().unwrap().len());
     here.run(&["list", "--level", "worse"]).ended(2);
+}
+
+#[test]
+fn falco_rules_are_shown_whole_and_disabled_ones_are_listed() {
+    let file = "- list: verbs\n  items: [get, list]\n- macro: reads\n  condition: ka.verb in (verbs)\n- rule: Read\n  desc: d\n  condition: reads and ka.target.resource=secrets\n  output: '%ka.user.name'\n  priority: NOTICE\n  source: k8s_audit\n- rule: Off\n  desc: d\n  condition: reads\n  output: o\n  priority: INFO\n  source: k8s_audit\n  enabled: false\n";
+    let here = Here::with(&[("f.yaml", file)]);
+    let whole = "(ka.verb in (get, list) and ka.target.resource = secrets)";
+    let ran = here.run(&["show", "Read", "--rules", "f.yaml"]);
+    says(&ran, 0, &["priority   Notice", "output     %ka.user.name", whole, "f.yaml:5"]);
+    let shown = here.run(&["show", "Read", "--rules", "f.yaml", "-o", "json"]).ended(0).rows();
+    assert_eq!(shown[0]["rule"]["compiled"], whole);
+    let rows = here.run(&["list", "--rules", "f.yaml"]).ended(0).rows();
+    let found: Vec<_> = rows.iter().map(|it| (&it["id"], &it["disabled"])).collect();
+    assert_eq!(found, [(&json!("Read"), &json!(false)), (&json!("Off"), &json!(true))]);
+    says(&here.run(&["list", "--rules", "f.yaml", "-o", "table"]), 0, &["falco", "disabled"]);
+    says(&here.run(&["check", "f.yaml"]), 0, &["1 rule good, 0 broken, 0 warnings"]);
 }
 
 #[test]

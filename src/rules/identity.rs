@@ -93,7 +93,7 @@ pub(super) fn set(texts: &[(String, String)]) -> String {
 }
 
 /// Whether a YAML text is a list, which only Falco's rule files are.
-fn is_list(text: &str) -> bool {
+pub(super) fn is_list(text: &str) -> bool {
     let content = |line: &&str| {
         let line = line.trim();
         !line.is_empty() && !line.starts_with(['#', '%']) && line != "---"

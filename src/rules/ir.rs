@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::Level;
 use super::correlation::{Bound, Kind, Shape};
-use super::falco::{Operator, Term};
+use super::falco::{Operator, Template, Term};
 
 /// One rule as a front end understood it.
 #[derive(Debug, Clone)]
@@ -37,6 +37,19 @@ pub(super) struct About {
     pub(super) line: u32,
     /// What its hash is of: the document it stands in, with those that reach into it.
     pub(super) source: String,
+    /// What only Falco's rules have.
+    pub(super) falco: Option<Box<FalcoAbout>>,
+}
+
+/// What Falco's rules have beyond the others.
+#[derive(Debug, Clone)]
+pub(super) struct FalcoAbout {
+    /// The condition with its macros, lists and exceptions put in.
+    pub(super) condition: String,
+    pub(super) priority: &'static str,
+    pub(super) output: String,
+    pub(super) template: Template,
+    pub(super) enabled: bool,
 }
 
 /// The events a Sigma rule or filter is written for.

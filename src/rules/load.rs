@@ -7,7 +7,7 @@ use std::{fmt, fs, io};
 
 use super::compile::{CompileFault, compile};
 use super::embedded::SHIPPED;
-use super::falco::FalcoFault;
+use super::falco::{self, Collector, FalcoFault};
 use super::identity;
 use super::ir::{About, CorrelationDraft, Draft};
 use super::link::{Countable, link};
@@ -121,11 +121,12 @@ pub(super) enum Fault {
     NotUtf8,
     #[error("the file holds no rule")]
     Empty,
-    #[error("Falco rule files are not supported by this version")]
-    FalcoFile,
     /// `about` is the list or macro, where it is no rule.
     #[error("{about}{why}")]
     Falco { about: String, why: FalcoFault },
+    /// In the words of the lowering, or of the output's reader.
+    #[error("{0}")]
+    FalcoMeaning(String),
     #[error(transparent)]
     Filter(FilterFault),
     #[error("`rules` names no rule; write `any`, or a list of ids and names")]
@@ -241,6 +242,7 @@ struct Loader<'l> {
     rule_matching: RuleMatching,
     drafts: Vec<Draft>,
     filters: Vec<Filter>,
+    falco: Collector,
     correlations: Vec<CorrelationDraft>,
     texts: Vec<(String, String)>,
     errors: Vec<RuleError>,
@@ -254,6 +256,7 @@ impl<'l> Loader<'l> {
             rule_matching: options.rule_matching,
             drafts: Vec::new(),
             filters: Vec::new(),
+            falco: Collector::default(),
             correlations: Vec::new(),
             texts: identity::options_text(options).into_iter().collect(),
             errors: Vec::new(),
@@ -276,8 +279,9 @@ impl<'l> Loader<'l> {
     }
 
     fn add(&mut self, file: &Path, text: &str) {
-        if let Some(line) = falco_line(text) {
-            self.fault(file, line, Fault::FalcoFile);
+        self.texts.push((file.display().to_string(), text.to_owned()));
+        if identity::is_list(text) {
+            self.falco.add(file, text);
             return;
         }
         let parsed = sigma::parse(file, text, self.placeholders);
@@ -286,7 +290,6 @@ impl<'l> Loader<'l> {
         self.correlations.extend(parsed.correlations);
         self.errors.extend(parsed.errors);
         self.warnings.extend(parsed.warnings);
-        self.texts.push((file.display().to_string(), text.to_owned()));
     }
 
     fn fault(&mut self, file: &Path, line: u32, fault: Fault) {
@@ -296,11 +299,12 @@ impl<'l> Loader<'l> {
     fn finish(mut self, lenient: bool) -> Result<Loaded, LoadError> {
         let mut rules: Vec<Rule> = Vec::new();
         let (mut exprs, mut nodes) = (Vec::new(), Vec::new());
-        let mut names = Vec::new();
+        let (mut names, mut outputs, mut disabled) = (Vec::new(), Vec::new(), Vec::new());
         let mut known: BTreeMap<String, RuleIndex> = BTreeMap::new();
         let told = sigma::filter(&self.filters, &mut self.drafts);
         self.errors.extend(told.errors);
         self.warnings.extend(told.warnings);
+        self.draft_falco();
         for Draft { about, expr } in std::mem::take(&mut self.drafts) {
             let id = about.id.clone().unwrap_or_else(|| titled(&about.title, &known));
             let twin = known.get(&id).and_then(|at| rules.get(at.get()));
@@ -314,8 +318,13 @@ impl<'l> Loader<'l> {
                     continue;
                 }
                 (None, Ok(node)) => {
+                    if about.falco.as_ref().is_some_and(|it| !it.enabled) {
+                        disabled.push(rule(about, id));
+                        continue;
+                    }
                     known.insert(id.clone(), RuleIndex::new(rules.len()));
                     names.push(about.name.clone());
+                    outputs.push(about.falco.as_ref().map(|it| it.template.clone()));
                     rules.push(rule(about, id));
                     exprs.push(expr);
                     nodes.push(node);
@@ -332,11 +341,19 @@ impl<'l> Loader<'l> {
                 .sort_by(|left, right| (&left.file, left.line).cmp(&(&right.file, right.line)));
             return Err(LoadError::Broken(self.errors));
         }
-        let outputs = vec![None; rules.len()];
         let rules = RuleSet::new(rules, exprs, nodes, self.texts)
             .correlating(correlations)
-            .saying(outputs, self.rule_matching);
+            .saying(outputs, self.rule_matching)
+            .beside(disabled);
         Ok(Loaded { rules, errors: self.errors, warnings: self.warnings })
+    }
+
+    /// A later Falco file changes what an earlier one says, so they are understood at the end.
+    fn draft_falco(&mut self) {
+        let drafted = falco::draft(std::mem::take(&mut self.falco));
+        self.drafts.extend(drafted.drafts);
+        self.errors.extend(drafted.errors);
+        self.warnings.extend(drafted.warnings);
     }
 
     fn link(
@@ -397,11 +414,13 @@ fn broken(about: &About, line: u32, fault: Fault) -> RuleError {
 }
 
 fn rule(about: About, id: String) -> Rule {
+    let hash = identity::rule(&about.source);
+    let of_falco = about.falco.map(|it| *it);
     Rule {
         id,
         title: about.title,
         level: about.level,
-        dialect: "sigma",
+        dialect: if of_falco.is_some() { falco::DIALECT } else { "sigma" },
         tags: about.tags,
         description: about.description,
         status: about.status,
@@ -410,27 +429,11 @@ fn rule(about: About, id: String) -> Rule {
         runbook: about.runbook,
         file: about.file,
         line: about.line,
-        hash: identity::rule(&about.source),
+        hash,
+        priority: of_falco.as_ref().map(|it| it.priority),
+        output: of_falco.as_ref().map(|it| it.output.clone()),
+        condition: of_falco.map(|it| it.condition),
     }
-}
-
-/// The line of the first entry of a Falco file: a YAML list of rules, macros, lists.
-fn falco_line(text: &str) -> Option<u32> {
-    let content = |line: &str| {
-        let line = line.trim();
-        !line.is_empty() && !line.starts_with('#') && line != "---"
-    };
-    let (_, first) = text.lines().enumerate().find(|(_, line)| content(line))?;
-    if !first.starts_with('-') {
-        return None;
-    }
-    let words = ["rule", "macro", "list", "required_engine_version", "required_plugin_versions"];
-    let entry = |line: &str| {
-        let line = line.trim_start_matches(['-', ' ']);
-        words.iter().any(|it| line.strip_prefix(it).is_some_and(|rest| rest.starts_with(':')))
-    };
-    let (at, _) = text.lines().enumerate().find(|(_, line)| entry(line))?;
-    u32::try_from(at + 1).ok()
 }
 
 #[cfg(test)]
@@ -490,7 +493,7 @@ mod tests {
     #[test]
     fn falco_files_are_told_apart_by_content() {
         let error = errors("# hi\n- required_engine_version: 11\n\n- rule: X\n  desc: y\n");
-        assert!(error.contains("x.yml: line 2: Falco rule files are not supported"), "{error}");
+        assert!(error.contains("x.yml: rule \"X\", line 4: Item has no mapping"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! into one intermediate form, compiled, and indexed so that most events reach
 //! no rule at all.
 //!
-//! `load` reads files, `sigma` is the Sigma front end, `compile` and `matcher`
+//! `load` reads files, `sigma` and `falco` are the front ends, `compile` and `matcher`
 //! make the form executable, `prefilter` finds the candidates, `access` knows
 //! where a field's value lies. `outline`, `counting`, `explain`, `needs` and `coverage` tell people
 //! what rules ask, why one matched, what it needs, what they cover. Which names rules may use is in `taxonomy`.
@@ -20,11 +20,6 @@ pub mod coverage;
 mod derived;
 mod embedded;
 mod explain;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "grows towards the loader, which is the first to call it"
-)]
 mod falco;
 pub mod group;
 mod identity;
@@ -99,4 +94,10 @@ pub struct Rule {
     /// SHA-256, in hex, of the text it stands in; of a Falco rule also of its condition with
     /// macros and lists put in.
     pub hash: String,
+    /// A Falco rule's priority, as Falco writes it: `Warning`. `level` follows from it.
+    pub priority: Option<&'static str>,
+    /// What a Falco rule says of an event, before the event's fields are put in.
+    pub output: Option<String>,
+    /// A Falco rule's condition with its macros, lists and exceptions put in.
+    pub condition: Option<String>,
 }

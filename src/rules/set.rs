@@ -37,6 +37,7 @@ pub struct RuleSet {
     /// What each Falco rule says of an event; empty when there is no such rule.
     outputs: Vec<Option<Template>>,
     matching: RuleMatching,
+    disabled: Vec<Rule>,
     prefilter: Prefilter,
     texts: Vec<(String, String)>,
     hash: String,
@@ -68,6 +69,7 @@ impl RuleSet {
             nodes,
             outputs,
             matching,
+            disabled: Vec::new(),
             prefilter,
             texts,
             hash,
@@ -82,6 +84,11 @@ impl RuleSet {
         RuleSet { outputs, matching, ..self }
     }
 
+    /// With rules beside it that judge nothing.
+    pub(super) fn beside(self, disabled: Vec<Rule>) -> RuleSet {
+        RuleSet { disabled, ..self }
+    }
+
     /// With the correlations of its rules.
     pub(super) fn correlating(mut self, mut correlations: Correlations) -> RuleSet {
         correlations.number(&mut self.numbers);
@@ -91,6 +98,11 @@ impl RuleSet {
     /// The rules, in the order of their files.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// The Falco rules that were loaded and are turned off: they judge nothing.
+    pub fn disabled(&self) -> &[Rule] {
+        &self.disabled
     }
 
     /// The rule at a place [`RuleSet::matches`] gave out.

@@ -22,6 +22,9 @@ Examples:
 /// What is noted of a rule that correlations count and that gives no finding of its own.
 const ONLY_COUNTED: &str = "only counted";
 
+/// What is noted of a Falco rule that is turned off.
+const DISABLED: &str = "disabled";
+
 /// A line for each rule and correlation.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -67,11 +70,14 @@ impl Output {
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
     let format = Format::or_fitting(args.output.map(Output::format), stdout().is_terminal());
     let rules = args.rules.load()?;
-    let listed: Vec<Listed<'_>> = rules
-        .subjects()
-        .filter(|(_, rule)| args.wants(rule))
-        .map(|(it, rule)| Listed { rule, only_counted: rules.only_counted(it) })
-        .collect();
+    let judging = rules.subjects().map(|(it, rule)| {
+        let only_counted = rules.only_counted(it);
+        Listed { rule, only_counted, disabled: false }
+    });
+    let turned_off =
+        rules.disabled().iter().map(|rule| Listed { rule, only_counted: false, disabled: true });
+    let listed: Vec<Listed<'_>> =
+        judging.chain(turned_off).filter(|it| args.wants(it.rule)).collect();
     let batch = if format == Format::Table { table(&listed)? } else { columns(&listed)? };
     let mut rows = Rows::new(out, format, &batch.schema());
     rows.write(&batch)?;
@@ -91,6 +97,7 @@ impl Args {
 struct Listed<'r> {
     rule: &'r Rule,
     only_counted: bool,
+    disabled: bool,
 }
 
 /// Whether the tag is this one, or a part of it.
@@ -105,7 +112,11 @@ fn texts(rules: &[Listed<'_>], of: impl Fn(&Rule) -> String) -> ArrayRef {
 
 /// For people: what identifies a rule, and a place that an editor opens.
 fn table(rules: &[Listed<'_>]) -> Result<RecordBatch> {
-    let notes = rules.iter().map(|it| if it.only_counted { ONLY_COUNTED } else { "" });
+    let notes = rules.iter().map(|it| match (it.only_counted, it.disabled) {
+        (_, true) => DISABLED,
+        (true, false) => ONLY_COUNTED,
+        (false, false) => "",
+    });
     Ok(RecordBatch::try_from_iter([
         ("level", texts(rules, |it| it.level.to_string())),
         ("id", texts(rules, |it| it.id.clone())),
@@ -124,12 +135,14 @@ fn columns(rules: &[Listed<'_>]) -> Result<RecordBatch> {
         tags.append_value(rule.rule.tags.iter().map(Some));
     }
     let only_counted: BooleanArray = rules.iter().map(|it| Some(it.only_counted)).collect();
+    let disabled: BooleanArray = rules.iter().map(|it| Some(it.disabled)).collect();
     Ok(RecordBatch::try_from_iter([
         ("level", texts(rules, |it| it.level.to_string())),
         ("id", texts(rules, |it| it.id.clone())),
         ("title", texts(rules, |it| it.title.clone())),
         ("dialect", texts(rules, |it| it.dialect.to_owned())),
         ("only_counted", Arc::new(only_counted) as ArrayRef),
+        ("disabled", Arc::new(disabled) as ArrayRef),
         ("tags", Arc::new(tags.finish()) as ArrayRef),
         ("file", texts(rules, |it| it.file.display().to_string())),
         ("line", Arc::new(UInt32Array::from_iter_values(rules.iter().map(|it| it.rule.line)))),

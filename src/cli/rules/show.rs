@@ -71,6 +71,10 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
             }
         }
     }
+    if let Some(condition) = &rule.condition {
+        writeln!(out, "\nWith macros, lists and exceptions\n")?;
+        writeln!(out, "  {}", plain::text_of(condition, usize::MAX))?;
+    }
     if let Some(text) = text {
         writeln!(out, "\nText\n")?;
         for line in text.lines() {
@@ -112,6 +116,9 @@ fn about(rule: &Rule) -> serde_json::Value {
         "falsepositives": rule.falsepositives,
         "references": rule.references,
         "runbook": rule.runbook,
+        "priority": rule.priority,
+        "output": rule.output,
+        "compiled": rule.condition,
         "file": rule.file.display().to_string(),
         "line": rule.line,
     })
@@ -122,6 +129,8 @@ fn about_rows(rule: &Rule, out: &mut impl Write) -> io::Result<()> {
         ("id", plain::field(&rule.id)),
         ("level", rule.level.to_string()),
         ("dialect", rule.dialect.to_owned()),
+        ("priority", rule.priority.unwrap_or_default().to_owned()),
+        ("output", plain::text_of(rule.output.as_deref().unwrap_or_default(), usize::MAX)),
         ("status", plain::field(rule.status.as_deref().unwrap_or_default())),
         ("tags", plain::text_of(&rule.tags.join(", "), usize::MAX)),
         ("file", format!("{}:{}", rule.file.display(), rule.line)),

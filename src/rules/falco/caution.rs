@@ -3,6 +3,7 @@
 use super::ast::{Check, Condition, Operator, Right, Term};
 use super::condition::TRANSFORMERS;
 use super::fault::FalcoFault;
+use super::field;
 use super::lexer::{Lexer, is_space};
 
 /// What is probably not meant, each thing once.
@@ -54,7 +55,7 @@ fn is_field(text: &str) -> bool {
     };
     let argument =
         lexer.rest().is_empty() || (lexer.rest().starts_with('[') && lexer.rest().ends_with(']'));
-    argument && has_class(name)
+    argument && field::is_field(name)
 }
 
 fn has_class(field: &str) -> bool {

@@ -46,8 +46,8 @@ pub(super) struct Rule {
     pub(super) name: String,
     pub(super) definition: Definition,
     pub(super) place: Place,
-    /// The texts of all entries that made it.
-    pub(super) text: String,
+    /// The entries that made it: where they stand, and their texts.
+    pub(super) pieces: Vec<(Place, String)>,
 }
 
 impl Collector {
@@ -162,17 +162,17 @@ impl Collector {
     ) -> Result<(), Blame> {
         definition.exceptions.iter_mut().try_for_each(Exception::complete)?;
         let place = entry.place();
-        let text = entry.text();
+        let pieces = vec![(entry.place(), entry.text())];
         match self.rules.iter_mut().find(|it| it.name == name) {
             Some(rule) if rule.definition.source != definition.source => {
                 Err((entry.key("source"), FalcoFault::OtherSource))
             }
             Some(rule) => {
-                *rule = Rule { name: name.to_owned(), definition, place, text };
+                *rule = Rule { name: name.to_owned(), definition, place, pieces };
                 Ok(())
             }
             None => {
-                self.rules.push(Rule { name: name.to_owned(), definition, place, text });
+                self.rules.push(Rule { name: name.to_owned(), definition, place, pieces });
                 Ok(())
             }
         }
@@ -195,7 +195,7 @@ impl Collector {
 
     fn note(&mut self, entry: &Entry<'_>, name: &str) {
         if let Some(rule) = self.rules.iter_mut().find(|it| it.name == name) {
-            rule.text.push_str(&entry.text());
+            rule.pieces.push((entry.place(), entry.text()));
         }
     }
 }

@@ -13,7 +13,6 @@ use super::ast::{Condition, Right, Term};
 use super::condition::{self, DEPTH_MAX};
 use super::exception::item;
 use super::fault::FalcoFault;
-use super::lexer::identifier;
 
 /// Items of a list with those of the lists in it. Falco counts them in sixteen bits.
 pub(in crate::rules) const LIST_ITEMS_MAX: usize = 65_535;
@@ -339,11 +338,6 @@ fn is_mark(c: char) -> bool {
 /// Whether the name of a list ends before this character.
 fn ends_name(c: char) -> bool {
     is_blank(c) || is_mark(c) || matches!(c, '"' | '\'')
-}
-
-/// Whether a text can be a macro's name in a condition.
-pub(super) fn is_identifier(text: &str) -> bool {
-    identifier(text) == Some(text.len())
 }
 
 #[cfg(test)]

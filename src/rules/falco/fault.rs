@@ -135,6 +135,12 @@ pub(in crate::rules) enum FalcoFault {
     ConditionsBytes,
 
     // What is good and probably not meant.
+    #[error("{0}; the rule is left out, as 'skip-if-unknown-filter' asks")]
+    Skipped(String),
+    #[error("{0}")]
+    Caution(String),
+    #[error("not referred to by any other rule/macro")]
+    Unused,
     #[error("the rule is for source {0}, which kustos does not read; it never matches")]
     OtherSourceRule(String),
     #[error("'{0}' may be a valid field misused as a const string value")]
@@ -176,6 +182,4 @@ pub(in crate::rules) enum ExceptionFault {
     AppendedFields,
     #[error("Can not append exception comps to existing exception, only values")]
     AppendedComps,
-    #[error("a list of values is nested too deep, or a value is empty")]
-    Value,
 }

@@ -89,6 +89,7 @@ pub(super) struct Known {
     pub(super) read: Read,
     pub(super) argument: Argument,
     /// Where it is read from, as the documentation says it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the documentation is held against it"))]
     pub(super) from: &'static str,
 }
 

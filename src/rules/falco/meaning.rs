@@ -47,6 +47,9 @@ fn rule(dialect: &'static str) -> Rule {
         file: PathBuf::new(),
         line: 1,
         hash: String::new(),
+        priority: None,
+        output: None,
+        condition: None,
     }
 }
 

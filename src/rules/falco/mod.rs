@@ -9,13 +9,14 @@
 //!
 //! `lower` brings a whole condition into the form all dialects share: `field` knows the
 //! fields and `values` reads them, `transform` changes them, `term` joins the two. `output`
-//! writes what a rule says of an event.
+//! writes what a rule says of an event. `draft` does both for every rule about audit events.
 
 mod ast;
 mod caution;
 mod collect;
 mod condition;
 mod document;
+mod draft;
 mod exception;
 mod expand;
 mod fault;
@@ -43,6 +44,7 @@ mod values;
 
 pub(super) use self::ast::Operator;
 pub(super) use self::collect::Collector;
+pub(super) use self::draft::draft;
 pub(super) use self::fault::FalcoFault;
 pub(super) use self::glob::Glob;
 pub(super) use self::output::Template;

@@ -44,6 +44,7 @@ pub(super) struct KnownOfContainer {
     pub(super) name: &'static str,
     pub(super) field: ContainerField,
     /// Where it is read from, as the documentation says it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the documentation is held against it"))]
     pub(super) from: &'static str,
 }
 

@@ -31,8 +31,19 @@ pub(super) struct ResolvedRule {
     pub(super) condition: Condition,
     /// The condition as Falco writes it.
     pub(super) canonical: String,
-    /// The texts of the entries that made it.
-    pub(super) text: String,
+    /// The entries that made it.
+    pub(super) pieces: Vec<(Place, String)>,
+}
+
+impl ResolvedRule {
+    /// Where a word stands in the last entry that holds it.
+    pub(super) fn place_of(&self, word: &str) -> Option<Place> {
+        self.pieces.iter().rev().find_map(|(place, text)| {
+            let at = text.lines().position(|line| line.contains(word))?;
+            let line = place.line.saturating_add(u32::try_from(at).ok()?);
+            Some(Place { file: place.file.clone(), line })
+        })
+    }
 }
 
 /// Understands everything, or says why not.
@@ -52,6 +63,7 @@ pub(super) fn resolve(mut collector: Collector) -> Resolved {
             Err(blame) => resolved.errors.push(told(Kind::Rule, &rule.name, blame)),
         }
     }
+    resolved.unused(&collector, &names);
     resolved
 }
 
@@ -102,6 +114,22 @@ fn names(collector: &mut Collector, resolved: &mut Resolved) -> Names {
 }
 
 impl Resolved {
+    /// Lists and macros that nothing uses: the name of one that was to replace another may be misspelled.
+    fn unused(&mut self, collector: &Collector, names: &Names) {
+        for (name, list) in &collector.lists {
+            if names.lists.contains_key(name) && !names.used_lists.contains(name) {
+                let blame = (list.place.clone(), FalcoFault::Unused);
+                self.warnings.push(told(Kind::List, name, blame));
+            }
+        }
+        for (name, found) in &collector.macros {
+            if names.macros.contains_key(name) && !names.used_macros.contains(name) {
+                let blame = (found.condition.place.clone(), FalcoFault::Unused);
+                self.warnings.push(told(Kind::Macro, name, blame));
+            }
+        }
+    }
+
     fn break_macro(&mut self, names: &mut Names, name: &str, found: &Macro, fault: FalcoFault) {
         names.broken_macros.insert(name.to_owned());
         // That of a macro which uses a broken one was told where it is broken.
@@ -112,7 +140,7 @@ impl Resolved {
     }
 
     fn rule(&mut self, rule: Rule, condition: Condition) {
-        let Rule { name, definition, place, text } = rule;
+        let Rule { name, definition, place, pieces } = rule;
         let mut warn = |place: &Place, fault| {
             self.warnings.push(told(Kind::Rule, &name, (place.clone(), fault)));
         };
@@ -123,6 +151,6 @@ impl Resolved {
             warn(&place, FalcoFault::OtherSourceRule(definition.source.clone()));
         }
         let canonical = canonical(&condition);
-        self.rules.push(ResolvedRule { name, definition, place, condition, canonical, text });
+        self.rules.push(ResolvedRule { name, definition, place, condition, canonical, pieces });
     }
 }

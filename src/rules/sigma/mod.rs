@@ -223,6 +223,7 @@ impl Reader<'_> {
                     file: self.file.to_path_buf(),
                     line: self.document.line,
                     source: self.given.to_owned(),
+                    falco: None,
                 };
                 parsed.correlations.push(CorrelationDraft { about, spec });
             }
@@ -249,6 +250,7 @@ impl Reader<'_> {
             file: self.file.to_path_buf(),
             line: self.document.line,
             source: self.given.to_owned(),
+            falco: None,
         }
     }
 

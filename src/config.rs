@@ -4,7 +4,7 @@
 //! become a retention nobody asked for. Reading is two steps: text to plain values here,
 //! without I/O; plain values to built parts where each part lives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub mod falco;
+pub mod placeholders;
 pub mod quantity;
 pub mod settings;
 
@@ -60,6 +61,9 @@ pub struct Config {
     /// Rule files and folders; `standard` is the shipped profile.
     #[serde(default = "standard")]
     pub rules: Vec<Rules>,
+    /// What placeholders (`%name%`) in Sigma rules stand for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub placeholders: BTreeMap<String, Vec<String>>,
     /// When the rules are loaded again.
     #[serde(default)]
     pub reload: Reload,
@@ -351,6 +355,9 @@ impl Config {
         within(file, "workers", workers, (least, WORKERS_MAX))?;
         let chunks = limits.lane_chunks_max.get();
         within(file, "limits.lane_chunks_max", chunks, (least, LANE_CHUNKS_MAX))?;
+        if let Some(why) = placeholders::unusable(&self.placeholders) {
+            return Err(invalid(file, "placeholders", why));
+        }
         self.check_names(file)
     }
 
@@ -634,6 +641,10 @@ sinks:
             (
                 "archive: {dir: a}\nworkers: 5000",
                 "kustos.yaml, workers: 5000 is not within 1 and 1024",
+            ),
+            (
+                "archive: {dir: a}\nplaceholders: {admins: []}",
+                r#"kustos.yaml, placeholders: "admins" stands for nothing; give it a value"#,
             ),
             (
                 "archive: {dir: a}\nsources: [{kind: kafka, brokers: [k]}]",

@@ -115,6 +115,11 @@ impl Field {
         PATHS.iter().find(|(_, known)| *known == path).map(|(field, _)| *field)
     }
 
+    /// The object the field is in, when that is a field itself.
+    pub fn parent(self) -> Option<Field> {
+        self.path().split_once('.').and_then(|(above, _)| Field::at(above))
+    }
+
     /// Every field, in the order of the enum.
     pub fn all() -> impl Iterator<Item = Field> {
         PATHS.iter().map(|(field, _)| *field)
@@ -518,6 +523,8 @@ mod tests {
             assert_eq!(field as usize, index, "{}", field.path());
             assert_eq!(Field::at(field.path()), Some(field));
         }
+        assert_eq!(Field::Decision.parent(), Some(Field::Annotations));
+        assert_eq!(Field::Verb.parent(), None);
     }
 
     #[test]

@@ -74,7 +74,7 @@ const AGENTS: [&str; 16] = [
     "kubeletctl",
     "curl/",
     "python-requests",
-    "go-http-client",
+    "nikto",
     "wget",
     "kubesploit",
     "stratus-red-team",
@@ -221,7 +221,7 @@ fn agent(draw: &mut Draw) -> String {
     format!(
         "  sel:\n    userAgent|contains: [{}, {}, '{}/{}.']\n  filter:\n    user.username: {}\n  condition: sel and not filter\n",
         draw.of(&AGENTS),
-        draw.of(&TOOLS),
+        draw.of(&AGENTS),
         draw.of(&WORDS),
         draw.below(9),
         draw.account()

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
-use crate::rules::LoadError;
+use crate::rules::{LoadError, PlaceholderError};
 
 /// Wrong usage or configuration.
 const USAGE: u8 = 2;
@@ -86,7 +86,10 @@ pub fn main() -> ExitCode {
 
 fn code(error: &anyhow::Error) -> u8 {
     let usage = error.chain().any(|it| {
-        it.is::<ConfigError>() || it.is::<LoadError>() || it.is::<super::shared::Usage>()
+        it.is::<ConfigError>()
+            || it.is::<LoadError>()
+            || it.is::<PlaceholderError>()
+            || it.is::<super::shared::Usage>()
     });
     if usage { USAGE } else { FAILED }
 }

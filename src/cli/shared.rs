@@ -11,7 +11,7 @@ use crate::config::{Config, RuleMatching, Rules};
 use crate::pipeline::Stop;
 use crate::pipeline::stop::spawn;
 use crate::query::time;
-use crate::rules::{self, LoadOptions, RuleSet};
+use crate::rules::{self, LoadOptions, Placeholders, RuleSet};
 use crate::source::find::{ENDINGS, inputs};
 use crate::source::open::Input;
 
@@ -32,9 +32,29 @@ pub struct RuleArgs {
     /// Leave broken rules out and say so, instead of refusing all.
     #[arg(long)]
     pub lenient: bool,
+    #[command(flatten)]
+    placeholders: PlaceholderArgs,
     /// Which of the Falco rules that match an event fire: all, or the first one alone.
     #[arg(long = "falco-rule-matching", value_name = "all|first", default_value = "all")]
     pub rule_matching: RuleMatching,
+}
+
+/// What placeholders in Sigma rules stand for.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct PlaceholderArgs {
+    /// YAML file that says what placeholders (`%name%`) stand for: names, each with a list.
+    #[arg(long = "placeholders", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    file: Option<PathBuf>,
+}
+
+impl PlaceholderArgs {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds something else.
+    pub fn read(&self) -> Result<Placeholders> {
+        Ok(self.file.as_deref().map(rules::placeholders).transpose()?.unwrap_or_default())
+    }
 }
 
 impl RuleArgs {
@@ -44,9 +64,8 @@ impl RuleArgs {
     /// When a rule is broken and this is not lenient.
     pub fn load(&self) -> Result<Arc<RuleSet>> {
         let (lenient, shipped) = (self.lenient, self.paths.is_empty());
-        let rule_matching = self.rule_matching;
-        let options = LoadOptions { lenient, shipped, rule_matching, ..LoadOptions::default() };
-        load(&self.paths, &options)
+        let (placeholders, rule_matching) = (self.placeholders.read()?, self.rule_matching);
+        load(&self.paths, &LoadOptions { lenient, shipped, placeholders, rule_matching })
     }
 }
 
@@ -141,9 +160,10 @@ pub fn configured(config: &Config) -> (Vec<PathBuf>, LoadOptions) {
     };
     let shipped = config.rules.contains(&Rules::Standard);
     let rule_matching = config.falco.rule_matching;
+    let placeholders = config.placeholders.clone();
     (
         config.rules.iter().filter_map(path).collect(),
-        LoadOptions { shipped, rule_matching, ..LoadOptions::default() },
+        LoadOptions { lenient: false, shipped, placeholders, rule_matching },
     )
 }
 

@@ -153,17 +153,18 @@ impl Access {
         }
     }
 
-    /// Cheap ways come first when several tests must all pass.
+    /// What it costs to get at the values, in nanoseconds, roughly: cheap ways come first.
     pub(super) fn cost(&self) -> u32 {
         match self {
-            Access::Indexed(..) => 1,
-            Access::Derived(_) => 2,
-            Access::Computed(term) if term.is_cheap() => 2,
-            Access::Itself => 3,
-            Access::Member(_) => 4,
-            Access::Computed(_) => 8,
-            Access::Paths(paths, _) => 10 + u32::try_from(paths.len()).unwrap_or(u32::MAX - 10),
-            Access::Loose { target, .. } => 5 + target.cost(),
+            Access::Indexed(..) => 10,
+            Access::Derived(derived) => derived.cost(),
+            Access::Computed(term) if term.is_cheap() => 40,
+            Access::Computed(_) => 250,
+            Access::Itself | Access::Member(_) => 40,
+            Access::Paths(paths, _) => {
+                u32::try_from(paths.len()).unwrap_or(1_000).saturating_mul(20).saturating_add(300)
+            }
+            Access::Loose { target, .. } => target.cost().saturating_add(5),
         }
     }
 

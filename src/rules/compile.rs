@@ -233,7 +233,7 @@ fn blame(near: &str, why: impl Into<CompileFault>) -> CompileError {
 
 /// Cheap tests first: they spare the parse of a body.
 fn all(mut nodes: Vec<Node>) -> Node {
-    nodes.sort_by_key(Node::cost);
+    nodes.sort_by_key(Node::rank);
     Node::All(nodes.into())
 }
 
@@ -273,25 +273,36 @@ impl Node {
         }
     }
 
-    fn cost(&self) -> u32 {
+    /// What judging an event costs, in nanoseconds, roughly, when nothing is decided early.
+    pub(super) fn cost(&self) -> u32 {
+        let sum = |costs: &mut dyn Iterator<Item = u32>| costs.fold(0, u32::saturating_add);
         match self {
             Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
-                parts.iter().map(Node::cost).max().unwrap_or(0)
+                sum(&mut parts.iter().map(Node::cost))
             }
             Node::Not(part) => part.cost(),
-            Node::Values { access, .. } | Node::Null(access) | Node::Exists(access) => {
-                access.cost()
+            Node::Values { access, tests, .. } => {
+                access.cost().saturating_add(sum(&mut tests.iter().map(Matcher::cost)))
             }
-            Node::Same { access, other, .. } => access.cost().max(other.cost()),
+            Node::Null(access) | Node::Exists(access) => access.cost(),
+            Node::Same { access, other, .. } => access.cost().saturating_add(other.cost()),
             Node::Related { left, right, .. } => {
                 if left.is_cheap() && right.is_cheap() {
-                    2
+                    80
                 } else {
-                    8
+                    500
                 }
             }
-            Node::Members { access, .. } => access.cost().saturating_add(10),
-            Node::Keywords { .. } => 1_000,
+            Node::Members { access, body, .. } => access.cost().saturating_add(body.cost()),
+            Node::Keywords { .. } => 10_000,
+        }
+    }
+
+    /// What is judged first where all must hold. Exceptions come late: hardly any event is one.
+    fn rank(&self) -> u32 {
+        match self {
+            Node::Not(part) => part.cost().saturating_mul(2).saturating_add(50),
+            _ => self.cost(),
         }
     }
 

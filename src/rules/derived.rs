@@ -25,6 +25,14 @@ pub(super) enum Derived {
 }
 
 impl Derived {
+    /// What computing it costs, in nanoseconds, roughly.
+    pub(super) fn cost(self) -> u32 {
+        match self {
+            Derived::RbacRole | Derived::RbacRoleKind | Derived::RbacBinding => 150,
+            _ => 40,
+        }
+    }
+
     /// The fields it is computed from.
     pub(super) fn sources(self) -> &'static [Field] {
         match self {

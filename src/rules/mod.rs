@@ -62,6 +62,7 @@ pub use needs::{AuditLevel, Needs, Stage, needs};
 pub use outline::{Condition, Kind, Outline, outline};
 pub use scratch::Scratch;
 pub use set::{RuleIndex, RuleSet};
+pub use sigma::{PlaceholderError, Placeholders, placeholders};
 
 /// One compiled detection, from whichever dialect: what people are told about it.
 /// Its logic stays inside the [`RuleSet`].

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::command::lenient;
 use crate::alert::plain;
 use crate::cli::output::counted;
+use crate::cli::shared::PlaceholderArgs;
 use crate::rules::{Loaded, RuleError};
 
 const EXAMPLES: &str = "\
@@ -30,6 +31,8 @@ pub(super) struct Args {
     /// Rule files and folders; the shipped rules when left out.
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    placeholders: PlaceholderArgs,
     /// Exit with 1 on warnings too.
     #[arg(long)]
     strict: bool,
@@ -66,7 +69,7 @@ impl Severity {
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
-    let loaded = lenient(&args.paths)?;
+    let loaded = lenient(&args.paths, &args.placeholders)?;
     let mut told: Vec<(Severity, &RuleError)> =
         loaded.errors.iter().map(|it| (Severity::Error, it)).collect();
     told.extend(loaded.warnings.iter().map(|it| (Severity::Warning, it)));

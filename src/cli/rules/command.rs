@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Subcommand;
 
+use crate::cli::shared::PlaceholderArgs;
 use crate::detect::trial;
-use crate::rules::{self, LoadError, LoadOptions, Loaded};
+use crate::rules::{self, LoadOptions, Loaded};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -58,12 +59,16 @@ pub fn run(args: &Args) -> Result<u8> {
 
 /// Loads what is good under the paths, or the shipped rules, and keeps what is to be said of the
 /// rest. `rules/*` of a shell names the tests beside the rules as well: they are no rules.
-pub(super) fn lenient(paths: &[PathBuf]) -> Result<Loaded, LoadError> {
+pub(super) fn lenient(paths: &[PathBuf], placeholders: &PlaceholderArgs) -> Result<Loaded> {
     let is_test = |it: &PathBuf| {
         it.file_name()
             .is_some_and(|it| it.to_string_lossy().ends_with(&format!(".{}", trial::ENDING)))
     };
     let given: Vec<PathBuf> = paths.iter().filter(|it| !is_test(it)).cloned().collect();
     let shipped = paths.is_empty();
-    rules::load(&given, &LoadOptions { lenient: true, shipped, ..LoadOptions::default() })
+    let placeholders = placeholders.read()?;
+    Ok(rules::load(
+        &given,
+        &LoadOptions { lenient: true, shipped, placeholders, ..LoadOptions::default() },
+    )?)
 }

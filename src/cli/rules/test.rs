@@ -12,6 +12,7 @@ use super::junit;
 use super::tree::{self, Marks};
 use crate::alert::plain;
 use crate::cli::output::counted;
+use crate::cli::shared::PlaceholderArgs;
 use crate::detect::trial::{Outcome, Suite, Trial, suites};
 use crate::rules::{Loaded, RuleSet};
 
@@ -39,6 +40,8 @@ pub(super) struct Args {
     /// Rule files and folders; `rules` when left out.
     #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    placeholders: PlaceholderArgs,
     /// Write a report in JUnit's XML as well.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     junit: Option<PathBuf>,
@@ -50,7 +53,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
     let standard = [PathBuf::from(STANDARD)];
     let Loaded { rules, errors, .. } =
-        lenient(if args.paths.is_empty() { &standard } else { &args.paths })?;
+        lenient(if args.paths.is_empty() { &standard } else { &args.paths }, &args.placeholders)?;
     let rules = Arc::new(rules);
     let suites = suites(&rules)?;
     for error in &errors {

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::key::{Key, Source};
 use super::word::Word;
+use crate::event::Field;
 use crate::rules::access::{Access, Opening};
 use crate::rules::compile::Node;
+use crate::rules::derived::Derived;
 use crate::rules::falco::Term;
 use crate::rules::ir::{Mode, Place};
 use crate::rules::matcher::Matcher;
@@ -19,7 +21,7 @@ const WORDS_MAX: usize = 1_000;
 const ALTERNATIVES_MAX: usize = 16;
 
 /// Shorter literals are in too many texts to tell anything.
-const LITERAL_BYTES_MIN: usize = 3;
+const LITERAL_BYTES_MIN: usize = 2;
 
 pub(super) type Words = BTreeSet<Word>;
 
@@ -55,10 +57,10 @@ pub(super) fn demands(node: &Node) -> Demands {
                 .iter()
                 .map(|it| values(access, std::slice::from_ref(it)))
                 .fold(Demands::default(), both),
-            // `null` passes as well, which a demand does not tell from what is missing.
-            Mode::None => Demands::default(),
+            Mode::None => present(access),
         },
         Node::Null(access) => absent(access),
+        Node::Exists(access) => present(access),
         Node::Not(part) => match &**part {
             Node::Exists(access) => absent(access),
             _ => Demands::default(),
@@ -66,8 +68,6 @@ pub(super) fn demands(node: &Node) -> Demands {
         Node::Same { access, other, .. } => both(present(access), present(other)),
         Node::Related { left, right, .. } => both(rooted(left), rooted(right)),
         Node::Members { access, quantifier, .. } if quantifier.needs_a_member() => present(access),
-        // The same of what need only be there.
-        Node::Exists(_) => Demands::default(),
         Node::AtLeast(..) | Node::Members { .. } | Node::Keywords { .. } => Demands::default(),
     }
 }
@@ -126,6 +126,7 @@ fn values(access: &Access, tests: &[Matcher]) -> Demands {
     };
     let exact: Option<Words> = tests.iter().map(exact).collect();
     if let Some(words) = exact.filter(|it| it.len() <= WORDS_MAX) {
+        found.clauses.extend(implied(source, &words));
         found.clauses.insert(Key::Values(source), words);
         return found;
     }
@@ -134,6 +135,41 @@ fn values(access: &Access, tests: &[Matcher]) -> Demands {
         found.clauses.insert(Key::Literals(source), words);
     }
     found
+}
+
+/// What the field that a computed one is made of must be like, for one of these values.
+fn implied(source: Source, words: &Words) -> Option<(Key, Words)> {
+    let Source::Derived(derived) = source else {
+        return None;
+    };
+    let texts = words.iter().map(|word| match word {
+        Word::Text(text) => Some(text),
+        _ => None,
+    });
+    let texts: Vec<&String> = texts.collect::<Option<_>>()?;
+    match derived {
+        Derived::UserKind => {
+            let user = |kind: &&String| match kind.as_str() {
+                "anonymous" => Some(Word::Text("system:anonymous".to_owned())),
+                "serviceaccount" => Some(Word::Starts("system:serviceaccount:".to_owned())),
+                "node" => Some(Word::Starts("system:node:".to_owned())),
+                "system" => Some(Word::Starts("system:".to_owned())),
+                _ => None,
+            };
+            let users = texts.iter().map(user).collect::<Option<_>>()?;
+            Some((Key::Literals(Source::Field(Field::Username)), users))
+        }
+        Derived::RbacRole | Derived::RbacBinding => {
+            // Quotes and backslashes are written otherwise in the reason.
+            let name = |name: &&String| {
+                let plain = name.len() >= LITERAL_BYTES_MIN && !name.contains(['"', '\\']);
+                plain.then(|| Word::Contains((*name).clone()))
+            };
+            let names = texts.iter().map(name).collect::<Option<_>>()?;
+            Some((Key::Literals(Source::Field(Field::DecisionReason)), names))
+        }
+        _ => None,
+    }
 }
 
 /// The one value a test accepts.
@@ -161,11 +197,16 @@ fn literal(test: &Matcher) -> Option<Word> {
     })
 }
 
-/// The field must have a value.
+/// The field must be there.
 fn present(access: &Access) -> Demands {
     if let Some((source, unless)) = source(access) {
+        let whole = match source {
+            Source::Field(field) => field.parent().map(Source::Field),
+            Source::Derived(_) => None,
+        };
+        let there = |it| (Key::Values(it), Words::from([Word::Present]));
         return Demands {
-            clauses: BTreeMap::from([(Key::Values(source), Words::from([Word::Present]))]),
+            clauses: std::iter::once(source).chain(whole).map(there).collect(),
             unless: unless.into_iter().map(str::to_owned).collect(),
         };
     }

@@ -5,6 +5,7 @@
 //! words and the last one. So rules that demand other words cost nothing, however many they are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::demand::{self, Demands};
 use super::key::{Key, Lexicon, Memory};
@@ -21,9 +22,14 @@ const PLACES_MAX: u32 = 1_024;
 /// A branch must save at least this part of what its rules would cost.
 const GAIN_MIN: f64 = 0.1;
 
+/// The identity of the next tree. None has 0, which is that of no tree.
+static IDENTITY: AtomicU64 = AtomicU64::new(1);
+
 /// The tree.
 #[derive(Debug, Default)]
 pub(in crate::rules) struct Prefilter {
+    /// Tells this tree from every other in the process: what a worker remembers is of one tree.
+    identity: u64,
     rules: u32,
     lexicons: Vec<Lexicon>,
     branches: Vec<Branch>,
@@ -57,7 +63,8 @@ impl Prefilter {
         for (key, more) in filed.iter().flat_map(|(_, it)| &it.clauses) {
             words.entry(*key).or_default().extend(more.iter().cloned());
         }
-        let mut tree = Prefilter { rules: length(nodes), ..Prefilter::default() };
+        let identity = IDENTITY.fetch_add(1, Ordering::Relaxed);
+        let mut tree = Prefilter { identity, rules: length(nodes), ..Prefilter::default() };
         let mut shelves = Vec::new();
         for (key, words) in words {
             let words: Vec<Word> = words.into_iter().collect();
@@ -68,7 +75,11 @@ impl Prefilter {
                 shelves.push(Shelf { key, words, shares });
             }
         }
-        let entries: Vec<Entry> = filed.iter().map(|it| Entry::new(it, &shelves)).collect();
+        let cost = |rule: u32| nodes.get(rule as usize).map_or(0, Node::cost);
+        let entries: Vec<Entry> = filed
+            .iter()
+            .map(|it| Entry { cost: f64::from(cost(it.0)), ..Entry::new(it, &shelves) })
+            .collect();
         let placed = entries.iter().map(|entry| Placed { entry, places: 1 }).collect();
         let mut asked = vec![false; shelves.len()];
         tree.top = tree.grow(placed, &shelves, &mut asked);
@@ -77,7 +88,7 @@ impl Prefilter {
 
     /// Fills the memory with the rules that could match, in their order, each once.
     pub(in crate::rules) fn candidates(&self, context: &Context<'_, '_>, memory: &mut Memory) {
-        memory.begin(self.lexicons.len());
+        memory.begin(self.identity, self.lexicons.len());
         // Of what is no audit event the same names may mean other places.
         if !context.audit {
             memory.candidates.extend(0..self.rules);
@@ -163,6 +174,8 @@ struct Shelf {
 /// One alternative of a rule.
 struct Entry {
     rule: u32,
+    /// What trying the rule costs.
+    cost: f64,
     /// Per shelf the words it demands; none: it does not ask.
     clauses: Vec<Vec<u32>>,
 }
@@ -182,7 +195,7 @@ impl Entry {
             let place = |word: &Word| shelf.words.binary_search(word).ok();
             words.filter_map(place).filter_map(|it| u32::try_from(it).ok()).collect()
         };
-        Entry { rule: *rule, clauses: shelves.iter().map(numbers).collect() }
+        Entry { rule: *rule, cost: 0.0, clauses: shelves.iter().map(numbers).collect() }
     }
 }
 
@@ -197,18 +210,19 @@ impl<'e> Placed<'e> {
 
 /// The shelf to ask next, when asking any pays.
 fn best(placed: &[Placed<'_>], shelves: &[Shelf], asked: &[bool]) -> Option<usize> {
-    let tried = share::RULE * f64::from(length(placed));
+    let tried: f64 = placed.iter().map(|it| it.entry.cost).sum();
     let cost = |(at, shelf): (usize, &Shelf)| {
         let reached: f64 = placed
             .iter()
             .map(|it| {
-                it.words(at).map_or(1.0, |words| {
+                let part = it.words(at).map_or(1.0, |words| {
                     let share = |word: &u32| shelf.shares.get(*word as usize).copied();
                     words.iter().filter_map(share).sum::<f64>().min(1.0)
-                })
+                });
+                part * it.entry.cost
             })
             .sum();
-        (at, share::cost(shelf.key) + share::RULE * reached)
+        (at, share::cost(shelf.key) + reached)
     };
     let open = shelves.iter().enumerate().filter(|(at, _)| asked.get(*at) == Some(&false));
     let best = open.map(cost).min_by(|left, right| left.1.total_cmp(&right.1));

@@ -3,6 +3,7 @@
 use aho_corasick::BuildError;
 
 use super::literal::Literals;
+use super::recent::Recent;
 use super::word::{Table, Word};
 use crate::event::Field;
 use crate::rules::derived::Derived;
@@ -100,6 +101,14 @@ impl Lexicon {
         found.extend(self.absent.filter(|_| null || !there));
     }
 
+    /// The value that alone decides what the words are, where it pays to remember them.
+    fn repeating<'e>(&self, context: &Context<'_, 'e>) -> Option<&'e str> {
+        match self.key {
+            Key::Literals(Source::Field(field)) => context.event.json(field),
+            _ => None,
+        }
+    }
+
     /// Whether any rule asks for more than that the field is there.
     fn looks_inside(&self) -> bool {
         self.literals.is_some() || !self.numbers.is_empty() || !self.texts.is_empty()
@@ -132,6 +141,9 @@ pub(in crate::rules) struct Memory {
     known: Vec<Known>,
     words: Vec<u32>,
     stamp: u64,
+    /// By the number of the lexicon, for the rule set with this identity.
+    recent: Vec<Recent>,
+    identity: u64,
     /// Branches that are still to be visited.
     pub(super) open: Vec<u32>,
     /// The rules that could match.
@@ -151,7 +163,13 @@ impl Memory {
         self.candidates.iter().copied()
     }
 
-    pub(super) fn begin(&mut self, lexicons: usize) {
+    /// For the next event, judged by the rule set with this identity and so many lexicons.
+    pub(super) fn begin(&mut self, identity: u64, lexicons: usize) {
+        if self.identity != identity {
+            self.identity = identity;
+            self.recent.clear();
+            self.recent.resize_with(lexicons, Recent::default);
+        }
         self.stamp += 1;
         self.words.clear();
         self.open.clear();
@@ -173,7 +191,15 @@ impl Memory {
             Some(known) if known.stamp == self.stamp => known.first..known.end,
             known => {
                 let first = count(&self.words);
-                lexicon.words(context, &mut self.words);
+                let repeating = lexicon.repeating(context).zip(self.recent.get_mut(at as usize));
+                match repeating {
+                    None => lexicon.words(context, &mut self.words),
+                    Some((value, recent)) if recent.recall(value, &mut self.words) => {}
+                    Some((value, recent)) => {
+                        lexicon.words(context, &mut self.words);
+                        recent.note(value, self.words.get(first as usize..).unwrap_or_default());
+                    }
+                }
                 let end = count(&self.words);
                 if let Some(known) = known {
                     *known = Known { stamp: self.stamp, first, end };

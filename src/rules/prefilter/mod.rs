@@ -4,7 +4,8 @@
 //! derives from a rule's compiled expression what an event must have if the rule is to match;
 //! `index` sorts all rules by that into a decision tree, which an event walks from the top; `key`
 //! says which words an event has, once each, and only where the tree asks; `word` and `literal` find
-//! a field's words in a table and in one Aho-Corasick pass.
+//! a field's words in a table and in one Aho-Corasick pass, which `recent` spares where a value
+//! repeats.
 //!
 //! **Invariant:** the candidates may be too many rules, never too few. What is not understood
 //! demands nothing.
@@ -13,6 +14,7 @@ mod demand;
 mod index;
 mod key;
 mod literal;
+mod recent;
 mod share;
 mod told;
 mod word;

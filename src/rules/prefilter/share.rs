@@ -5,18 +5,17 @@ use super::key::{Key, Source};
 use super::word::Word;
 use crate::event::Field;
 
-/// What trying one rule costs, in nanoseconds.
-pub(super) const RULE: f64 = 50.0;
-
-/// What the words of a key cost, in nanoseconds, when no other branch has asked for them.
+/// What the words of a key cost, in nanoseconds, when no other branch has asked for them. Literals
+/// cost little because most values are recalled; hardly any request's URI is.
 pub(super) fn cost(key: Key) -> f64 {
     match key {
         Key::Top => 2.0,
         Key::Values(Source::Field(Field::UserGroups | Field::SourceIps)) => 30.0,
         Key::Values(Source::Field(_)) => 6.0,
         Key::Values(Source::Derived(_)) => 60.0,
-        Key::Literals(Source::Field(Field::RequestUri)) => 150.0,
-        Key::Literals(_) => 90.0,
+        Key::Literals(Source::Field(Field::RequestUri | Field::Name)) => 120.0,
+        Key::Literals(Source::Field(_)) => 30.0,
+        Key::Literals(Source::Derived(_)) => 90.0,
     }
 }
 

@@ -5,7 +5,7 @@
 pub(super) enum Word {
     /// The field is missing or `null`.
     Absent,
-    /// The field is there and not `null`.
+    /// The field is there; it may be `null`.
     Present,
     /// A value is this text, in lower case.
     Text(String),
@@ -84,7 +84,7 @@ impl Table {
 
 /// The same for upper and lower case. Who chooses rules chooses the texts in the table, so it need
 /// not withstand anybody.
-fn hash(bytes: &[u8]) -> u64 {
+pub(super) fn hash(bytes: &[u8]) -> u64 {
     const CASE: u64 = 0x2020_2020_2020_2020;
     const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut hash = bytes.len() as u64;

@@ -29,7 +29,9 @@ pub(in crate::rules) enum SigmaFault {
     Value { modifier: &'static str, needs: &'static str, value: String },
     #[error("modifier \"{0}\" has no meaning without \"re\"")]
     FlagAlone(&'static str),
-    #[error("unknown placeholder \"%{0}%\"")]
+    #[error(
+        "unknown placeholder \"%{0}%\"; give it values with --placeholders, or in the configuration"
+    )]
     Placeholder(String),
     #[error("one value stands for more than {VARIANTS_MAX}")]
     Variants,

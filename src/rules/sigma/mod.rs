@@ -10,6 +10,7 @@ mod document;
 mod encode;
 mod filter;
 mod item;
+mod placeholders;
 mod shape;
 mod value;
 
@@ -28,9 +29,10 @@ pub(super) use self::bounds::BoundFault;
 pub(super) use self::correlation::CorrelationFault;
 pub(super) use self::filter::{Filter, FilterFault, apply as filter};
 pub(super) use self::item::SigmaFault;
+pub use self::placeholders::{PlaceholderError, placeholders};
 
 /// What placeholders (`%name%` under `expand`) stand for.
-pub(super) type Placeholders = BTreeMap<String, Vec<String>>;
+pub type Placeholders = BTreeMap<String, Vec<String>>;
 
 /// What one file gave.
 #[derive(Debug, Default)]

@@ -2,6 +2,7 @@
 
 use super::Placeholders;
 use super::item::SigmaFault;
+use crate::config::placeholders::is_name;
 use crate::rules::ir::{DASHES, Piece};
 
 /// One value of a rule may stand for at most this many, after placeholders and dashes.
@@ -38,6 +39,7 @@ pub(super) fn expanded(
             Part::Text(text) => vec![pieces(&text)],
             Part::Placeholder(name) => placeholders
                 .get(&name)
+                .filter(|it| !it.is_empty())
                 .ok_or_else(|| SigmaFault::Placeholder(name.clone()))?
                 .iter()
                 .map(|it| pieces(it))
@@ -83,8 +85,7 @@ fn parts(text: &str) -> Vec<Part> {
 /// The name between percent signs at the start of `text`, and what follows.
 fn placeholder(text: &str) -> Option<(&str, &str)> {
     let (name, after) = text.strip_prefix('%')?.split_once('%')?;
-    let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
-    (!name.is_empty() && name.chars().all(word)).then_some((name, after))
+    is_name(name).then_some((name, after))
 }
 
 /// Replaces dashes that introduce an option (before a word, after no word) by any dash,

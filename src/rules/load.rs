@@ -241,8 +241,8 @@ struct Loader<'l> {
     placeholders: &'l Placeholders,
     rule_matching: RuleMatching,
     drafts: Vec<Draft>,
-    filters: Vec<Filter>,
     falco: Collector,
+    filters: Vec<Filter>,
     correlations: Vec<CorrelationDraft>,
     texts: Vec<(String, String)>,
     errors: Vec<RuleError>,
@@ -255,8 +255,8 @@ impl<'l> Loader<'l> {
             placeholders: &options.placeholders,
             rule_matching: options.rule_matching,
             drafts: Vec::new(),
-            filters: Vec::new(),
             falco: Collector::default(),
+            filters: Vec::new(),
             correlations: Vec::new(),
             texts: identity::options_text(options).into_iter().collect(),
             errors: Vec::new(),
@@ -304,6 +304,7 @@ impl<'l> Loader<'l> {
         let told = sigma::filter(&self.filters, &mut self.drafts);
         self.errors.extend(told.errors);
         self.warnings.extend(told.warnings);
+        // After the filters, which are Sigma's: Falco's rules have exceptions.
         self.draft_falco();
         for Draft { about, expr } in std::mem::take(&mut self.drafts) {
             let id = about.id.clone().unwrap_or_else(|| titled(&about.title, &known));

@@ -84,11 +84,11 @@ impl Drafted {
         let about = About {
             id: Some(name.clone()),
             name: None,
-            log_source: None,
             title: name,
             level: definition.priority.level,
             description: definition.description.trim().to_owned(),
             status: None,
+            log_source: None,
             tags,
             falsepositives: Vec::new(),
             references: Vec::new(),

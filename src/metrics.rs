@@ -134,7 +134,7 @@ table! {
     lines_marked: Family<MarkedLabels, Counter> = Family::default(), Counter, ["cluster", "reason"],
         "Lines kept although they are no audit event, by reason";
     bodies_unread: Counter = Counter::default(), Counter, [],
-        "Bodies that a rule asked for and that could not be read: nested too deeply";
+        "Bodies that a rule asked for and that could not be read: nested too deeply, or a JSON patch over a limit";
     findings: Family<FindingLabels, Counter> = Family::default(), Counter, ["rule", "level"],
         "Findings by rule";
     rules_loaded: Gauge = Gauge::default(), Gauge, [],

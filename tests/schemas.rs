@@ -1,4 +1,5 @@
-//! `schemas/events.json` says what table `events` is made of, for whoever reads the files without kustos.
+//! `schemas/events.json` says what table `events` is made of, for whoever reads the files without kustos;
+//! `schemas/taxonomy.yaml` which names rules may use, for whoever writes them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::collections::BTreeMap;
@@ -9,6 +10,8 @@ use kustos::archive::schema::{CUTS, Form, VERBATIM, events};
 use serde_json::{Value, json};
 
 const SCHEMA: &str = "schemas/events.json";
+
+const TAXONOMY: &str = "schemas/taxonomy.yaml";
 
 #[test]
 fn the_schema_in_the_tree_is_the_code_s() {
@@ -33,6 +36,16 @@ fn the_schema_in_the_tree_is_the_code_s() {
         .collect();
     assert!(lacking.is_empty(), "{SCHEMA}: describe {lacking:?}");
     assert!(tree() == code, "{SCHEMA} is stale: UPDATE_SCHEMAS=1 cargo test --test schemas");
+}
+
+#[test]
+fn the_taxonomy_in_the_tree_is_the_code_s() {
+    let code = kustos::rules::taxonomy();
+    if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+        kustos::durable::write(Path::new(TAXONOMY), code.as_bytes()).unwrap();
+    }
+    let tree = std::fs::read_to_string(TAXONOMY).unwrap_or_default();
+    assert!(tree == code, "{TAXONOMY} is stale: UPDATE_SCHEMAS=1 cargo test --test schemas");
 }
 
 fn tree() -> Value {

@@ -9,7 +9,7 @@ use super::memo::Numbers;
 use super::path::{Path, STEPS_MAX, Visit};
 use super::scratch::{Context, Root};
 use super::taxonomy::{
-    ANY_CONTAINER, CONTAINERS, DERIVED, DERIVED_PREFIX, LOOSE, POD_SPEC, POD_SPECS,
+    ANY_CONTAINER, CONTAINERS, DERIVED, DERIVED_PREFIX, Ecs, LOOSE, POD_SPEC, POD_SPECS, ecs,
 };
 use super::tree::Tree;
 use super::value::View;
@@ -26,8 +26,12 @@ pub(super) enum Access {
     Computed(Box<Term>),
     /// Any of several paths.
     Paths(Box<[Rooted]>, Flat),
-    /// A loose name: a top-level field of that name, else what it stands for.
-    Loose { literal: Rooted, target: Box<Access> },
+    /// Any of several paths in the object that the request writes.
+    Pod(Box<[Rooted]>, Flat),
+    /// A loose or an Elastic name: a field of that very name, else what it stands for.
+    Loose { key: Option<Box<str>>, literal: Box<Access>, target: Box<Access> },
+    /// The annotation whose key is this once every dot of it is a `_`.
+    Annotation(Box<str>),
     /// A path below the array member under judgement.
     Member(Path),
     /// The array member itself.
@@ -84,11 +88,16 @@ impl Access {
         if flat.starts_with(DERIVED_PREFIX) {
             return Err(NameError::UnknownDerived(flat));
         }
-        if let Some((_, target)) = LOOSE.iter().find(|(it, _)| *it == flat) {
-            let literal = Rooted::new(Root::Line, path);
-            return Ok(Access::Loose { literal, target: Box::new(Access::of(target)?) });
-        }
-        Ok(Access::paths(path, flat))
+        let target = match (LOOSE.iter().find(|(it, _)| *it == flat), ecs(name)) {
+            (Some((_, target)), _) => Access::of(target)?,
+            (None, Some(Ecs::Name(target))) => Access::of(&target)?,
+            (None, Some(Ecs::Annotation(key))) => Access::Annotation(key.into()),
+            (None, None) => return Ok(Access::paths(path, flat)),
+        };
+        // `user.name` begins like a field that every event has, and is none.
+        let key = path.first().filter(|it| Field::at(it).is_none()).map(Into::into);
+        let literal = Box::new(Access::paths(path, flat));
+        Ok(Access::Loose { key, literal, target: Box::new(target) })
     }
 
     /// The way to an array of the event whose members are judged one by one.
@@ -109,12 +118,11 @@ impl Access {
     }
 
     fn paths(path: Path, flat: String) -> Access {
-        let paths = if path.first() == Some(POD_SPEC) && path.len() > 1 {
-            pod_paths(&path.rest())
+        if path.first() == Some(POD_SPEC) && path.len() > 1 {
+            Access::Pod(pod_paths(&path.rest()).into(), dotted(flat))
         } else {
-            vec![Rooted::of(&path)]
-        };
-        Access::Paths(paths.into(), dotted(flat))
+            Access::Paths([Rooted::of(&path)].into(), dotted(flat))
+        }
     }
 
     /// The fields of an audit event it leads to, as dotted paths; of a computed field those
@@ -126,7 +134,12 @@ impl Access {
                 derived.sources().iter().map(|it| it.path().to_owned()).collect()
             }
             Access::Computed(term) => term.places(),
-            Access::Paths(paths, _) => paths.iter().map(Rooted::place).collect(),
+            Access::Paths(paths, _) | Access::Pod(paths, _) => {
+                paths.iter().map(Rooted::place).collect()
+            }
+            Access::Annotation(key) => {
+                vec![Path::parse("annotations").join(&Path::of_key(key)).to_string()]
+            }
             Access::Loose { target, .. } => target.places(),
             Access::Member(path) => vec![path.to_string()],
             Access::Itself => Vec::new(),
@@ -136,17 +149,18 @@ impl Access {
     /// Numbers the paths, so that what lies at them is looked up once per event and set.
     pub(super) fn number(&mut self, numbers: &mut Numbers) {
         match self {
-            Access::Paths(paths, _) => {
+            Access::Paths(paths, _) | Access::Pod(paths, _) => {
                 for path in paths {
                     path.numbers = numbers.of(path.root, &path.path);
                 }
             }
-            Access::Loose { literal, target } => {
-                literal.numbers = numbers.of(literal.root, &literal.path);
+            Access::Loose { literal, target, .. } => {
+                literal.number(numbers);
                 target.number(numbers);
             }
             Access::Indexed(..)
             | Access::Derived(_)
+            | Access::Annotation(_)
             | Access::Computed(_)
             | Access::Member(_)
             | Access::Itself => {}
@@ -161,7 +175,8 @@ impl Access {
             Access::Computed(term) if term.is_cheap() => 40,
             Access::Computed(_) => 250,
             Access::Itself | Access::Member(_) => 40,
-            Access::Paths(paths, _) => {
+            Access::Annotation(_) => 300,
+            Access::Paths(paths, _) | Access::Pod(paths, _) => {
                 u32::try_from(paths.len()).unwrap_or(1_000).saturating_mul(20).saturating_add(300)
             }
             Access::Loose { target, .. } => target.cost().saturating_add(5),
@@ -173,7 +188,9 @@ impl Access {
     pub(super) fn visit(&self, scope: Scope<'_, '_>, visit: Visit<'_>) -> bool {
         let context = scope.context;
         match self {
-            Access::Indexed(_, Some(flat)) | Access::Paths(_, Some(flat))
+            Access::Indexed(_, Some(flat))
+            | Access::Paths(_, Some(flat))
+            | Access::Pod(_, Some(flat))
                 if !context.audit && context.has_key(flat) =>
             {
                 let value = context.tree(Root::Line).and_then(|tree| tree.get(flat));
@@ -187,9 +204,17 @@ impl Access {
             }
             Access::Computed(term) => term.visit(context, &mut |text| visit(View::Text(text))),
             Access::Paths(paths, _) => paths.iter().any(|path| path.visit(context, visit)),
-            Access::Loose { literal, target } => {
-                if !context.audit || literal.named(context) {
-                    literal.visit(context, visit)
+            Access::Pod(paths, _) => match context.patched() {
+                None => paths.iter().any(|path| path.visit(context, visit)),
+                Some(tree) => paths.iter().any(|it| it.path.visit(&tree, visit)),
+            },
+            Access::Annotation(key) => {
+                annotation(context, key).is_some_and(|value| visit(View::Tree(value)))
+            }
+            Access::Loose { key, literal, target } => {
+                let named = key.as_ref().is_some_and(|it| context.has_key(it));
+                if named || !context.audit {
+                    literal.visit(scope, visit)
                 } else {
                     target.visit(scope, visit)
                 }
@@ -264,6 +289,13 @@ impl Rooted {
     }
 }
 
+/// The value of the annotation whose key is `key` once every dot of it is a `_`.
+fn annotation<'c>(context: &Context<'c, '_>, key: &str) -> Option<Tree<'c>> {
+    let same = |it: &str| it.chars().map(|c| if c == '.' { '_' } else { c }).eq(key.chars());
+    let found = context.tree(Root::Annotations)?;
+    found.fields().filter(|(it, _)| same(it)).last().map(|(_, value)| value)
+}
+
 fn checked(name: &str) -> Result<Path, NameError> {
     let path = Path::parse(name);
     if path.len() > STEPS_MAX { Err(NameError::TooDeep(name.to_owned())) } else { Ok(path) }
@@ -273,15 +305,17 @@ fn dotted(flat: String) -> Flat {
     flat.contains('.').then(|| flat.into())
 }
 
+/// The paths of a field of a pod's spec.
 fn pod_paths(below: &Path) -> Vec<Rooted> {
+    let rooted = |path: Path| Rooted::new(Root::RequestObject, path);
     let specs = POD_SPECS.iter().map(|it| Path::parse(it));
     if below.first() != Some(ANY_CONTAINER) {
-        return specs.map(|spec| Rooted::of(&spec.join(below))).collect();
+        return specs.map(|spec| rooted(spec.join(below))).collect();
     }
     let below = below.rest();
     let kinds = || CONTAINERS.iter().map(|it| Path::parse(it));
     specs
         .flat_map(|spec| kinds().map(move |kind| spec.join(&kind)))
-        .map(|containers| Rooted::of(&containers.join(&below)))
+        .map(|containers| rooted(containers.join(&below)))
         .collect()
 }

@@ -22,6 +22,7 @@ pub(super) enum Derived {
     SameNamespace,
     TokenForSelf,
     SourceIp,
+    Outcome,
 }
 
 impl Derived {
@@ -51,6 +52,7 @@ impl Derived {
                 Field::Name,
             ],
             Derived::SourceIp => &[Field::SourceIps],
+            Derived::Outcome => &[Field::Decision],
         }
     }
 
@@ -76,6 +78,7 @@ impl Derived {
             Derived::SameNamespace => same_namespace(context).is_some_and(|it| visit(word(it))),
             Derived::TokenForSelf => token_for_self(context).is_some_and(|it| visit(word(it))),
             Derived::SourceIp => last_source_ip(context).is_some_and(|it| visit(&it)),
+            Derived::Outcome => outcome(context).is_some_and(visit),
         }
     }
 }
@@ -128,6 +131,15 @@ fn token_for_self(context: &Context<'_, '_>) -> Option<bool> {
 /// (`X-Forwarded-For`).
 fn last_source_ip<'e>(context: &Context<'_, 'e>) -> Option<Cow<'e, str>> {
     context.event.list(Field::SourceIps).pop()
+}
+
+/// The authorizer's decision in ECS's words. Missing where there was none.
+fn outcome(context: &Context<'_, '_>) -> Option<&'static str> {
+    match &*context.event.text(Field::Decision)? {
+        "allow" => Some("success"),
+        "forbid" => Some("failure"),
+        _ => None,
+    }
 }
 
 /// What RBAC says when it allows a request:

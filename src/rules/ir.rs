@@ -229,6 +229,33 @@ pub(super) enum TimePart {
     Year,
 }
 
+impl Test {
+    /// The one text it asks for, as the rule writes it.
+    pub(super) fn literal(&self) -> Option<String> {
+        match self {
+            Test::Text { pattern, .. } => pattern
+                .iter()
+                .map(|piece| if let Piece::Char(c) = piece { Some(*c) } else { None })
+                .collect(),
+            _ => None,
+        }
+    }
+
+    /// A text pattern with its wildcards, as the rule writes it; empty for other tests.
+    pub(super) fn pattern(&self) -> String {
+        let Test::Text { pattern, .. } = self else {
+            return String::new();
+        };
+        let written = |piece: &Piece| match piece {
+            Piece::Char(c) => *c,
+            Piece::One => '?',
+            Piece::Many => '*',
+            Piece::Dash => '-',
+        };
+        pattern.iter().map(written).collect()
+    }
+}
+
 /// A correlation as a front end understood it: which rules it counts, and when that is too much.
 #[derive(Debug, Clone)]
 pub(super) struct CorrelationDraft {

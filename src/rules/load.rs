@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
+use super::advice::Advice;
 use super::compile::{CompileFault, compile};
 use super::embedded::SHIPPED;
 use super::falco::{self, Collector, FalcoFault};
@@ -146,6 +147,8 @@ pub(super) enum Fault {
     Sigma(SigmaFault),
     #[error(transparent)]
     Compile(CompileFault),
+    #[error(transparent)]
+    Advice(Advice),
     #[error("id \"{id}\" is also that of {}, line {line}", file.display())]
     Duplicate { id: String, file: PathBuf, line: u32 },
     #[error(

@@ -4,8 +4,9 @@
 //!
 //! `load` reads files, `sigma` and `falco` are the front ends, `compile` and `matcher`
 //! make the form executable, `prefilter` finds the candidates, `access` knows
-//! where a field's value lies. `outline`, `counting`, `explain`, `needs` and `coverage` tell people
-//! what rules ask, why one matched, what it needs, what they cover. Which names rules may use is in `taxonomy`.
+//! where a field's value lies. `outline`, `counting`, `explain`, `needs` and `coverage` tell
+//! people what rules ask, why one matched, what it needs, what they cover. Which names rules
+//! may use is in `taxonomy`, and what to say about those they use in vain in `advice`.
 //! `link` joins correlations to the rules they count, and `sight` says what they see in an event.
 //!
 //! **Invariant:** a rule that could not be understood is an error, never a rule
@@ -13,6 +14,7 @@
 #![warn(clippy::indexing_slicing)]
 
 mod access;
+mod advice;
 mod compile;
 pub mod correlation;
 pub mod counting;
@@ -33,6 +35,7 @@ mod memo;
 mod needs;
 mod outline;
 pub mod pack;
+mod patch;
 mod path;
 mod prefilter;
 mod raw;
@@ -63,6 +66,7 @@ pub use outline::{Condition, Kind, Outline, outline};
 pub use scratch::Scratch;
 pub use set::{RuleIndex, RuleSet};
 pub use sigma::{PlaceholderError, Placeholders, placeholders};
+pub use taxonomy::taxonomy;
 
 /// One compiled detection, from whichever dialect: what people are told about it.
 /// Its logic stays inside the [`RuleSet`].

@@ -70,6 +70,11 @@ impl Path {
         Path { steps }
     }
 
+    /// The path of one key, whatever is in it.
+    pub(super) fn of_key(key: &str) -> Path {
+        Path { steps: vec![Step { key: key.to_owned(), index: None }] }
+    }
+
     pub(super) fn steps(&self) -> &[Step] {
         &self.steps
     }
@@ -82,6 +87,13 @@ impl Path {
     /// The first key, when the path does not pick a member under it.
     pub(super) fn first(&self) -> Option<&str> {
         self.steps.first().filter(|it| it.index.is_none()).map(|it| it.key.as_str())
+    }
+
+    /// Whether it goes through the fields of another, and further.
+    pub(super) fn starts_with(&self, path: &str) -> bool {
+        let other = Path::parse(path).steps;
+        let same = self.steps.iter().zip(&other).all(|(step, it)| step.key == it.key);
+        same && self.steps.len() > other.len()
     }
 
     /// The path below its first key.

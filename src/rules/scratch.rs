@@ -7,7 +7,7 @@ use super::derived::Reason;
 use super::memo::Memo;
 use super::path::Path;
 use super::tree::{Parts, Tree};
-use super::{prefilter, raw, spare};
+use super::{patch, prefilter, raw, spare};
 use crate::event::{Event, Field, unquote_into};
 
 /// A top-level value that is parsed on its own, so that a rule on a request's
@@ -68,6 +68,8 @@ impl Root {
 #[derive(Debug, Default)]
 pub struct Scratch {
     trees: [OnceCell<Parts>; Root::Line as usize + 1],
+    /// What the JSON patch in the request's body writes, as text and as parts.
+    patched: OnceCell<(String, Parts)>,
     /// Lists of earlier events, to be filled again.
     spare: RefCell<Vec<Parts>>,
     memo: RefCell<Memo>,
@@ -84,8 +86,9 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Bodies that a rule asked for and that are nested deeper than 128 levels, since
-    /// the scratch was made. What lies below counts as `null`.
+    /// Bodies that a rule asked for and that are nested deeper than 128 levels, or are a
+    /// JSON patch that goes over a limit, since the scratch was made. What lies below
+    /// counts as `null`.
     pub fn bodies_unread(&self) -> u64 {
         self.unread.get()
     }
@@ -102,6 +105,7 @@ impl Scratch {
             let parts = tree.take().filter(Parts::worth_keeping);
             self.spare.get_mut().extend(parts);
         }
+        self.patched.take();
     }
 }
 
@@ -151,6 +155,21 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
     /// See [`Memo::place`].
     pub(super) fn place(&self, index: u32) -> Option<u32> {
         self.scratch.memo.borrow().place(index)
+    }
+
+    /// The object that the request's JSON patch writes. `None`: its body is no JSON patch.
+    pub(super) fn patched(&self) -> Option<Tree<'c>> {
+        let operations = self.tree(Root::RequestObject).filter(Tree::is_array)?;
+        let (text, parts) = self.scratch.patched.get_or_init(|| {
+            let (text, whole) = patch::written(&operations);
+            if !whole {
+                self.scratch.unread.set(self.scratch.unread.get() + 1);
+            }
+            let mut parts = Parts::default();
+            parts.read(&text);
+            (text, parts)
+        });
+        parts.tree(text)
     }
 
     /// The line from its first brace on: some writers put a byte order mark before it.

@@ -32,7 +32,8 @@ fn at<'l>(line: &'l str, path: &str) -> Option<&'l str> {
     inner.get(&rest.replace("\\.", ".")).map(|it| it.get())
 }
 
-/// The detection's lines below `sel:`, and whether it matches the event.
+/// The detection's lines below `sel:`, and whether it matches the event; with the index and
+/// without it.
 fn matches(sel: &str, line: &str) -> bool {
     let sel = sel.replace('\n', "\n    ");
     let text =
@@ -41,6 +42,9 @@ fn matches(sel: &str, line: &str) -> bool {
     let rules = rules.unwrap_or_else(|error| panic!("{sel}: {error}")).rules;
     let mut found = Vec::new();
     rules.matches(&event(line), &mut Scratch::default(), &mut found);
+    let mut all = Vec::new();
+    rules.matches_unindexed(&event(line), &mut Scratch::default(), &mut all);
+    assert_eq!(found, all, "{sel} | {line}");
     !found.is_empty()
 }
 
@@ -313,4 +317,236 @@ fn the_prefilter_leaves_out_no_rule_that_matches() {
             assert_eq!(matches(sel, line), !found.is_empty(), "{sel} | {line}");
         }
     }
+}
+
+#[test]
+fn elastics_names_lead_to_the_fields_its_pipeline_fills_them_from() {
+    let line = audit(
+        r#""verb":"list","user":{"username":"eve","uid":"7"},"sourceIPs":["10.0.0.1"],"userAgent":"curl","objectRef":{"resource":"pods","namespace":"n"},"annotations":{"authorization.k8s.io/decision":"forbid","example.com/a.b_c":"x"}"#,
+    );
+    for sel in [
+        "kubernetes.audit.verb: list",
+        "kubernetes.audit.objectRef.resource: pods",
+        "kubernetes.audit.annotations.authorization_k8s_io/decision: forbid",
+        "kubernetes.audit.annotations.example_com/a_b_c: x",
+        "user.name: eve",
+        "user.id: '7'",
+        "source.ip|cidr: 10.0.0.0/8",
+        "user_agent.original: curl",
+        "event.action: list",
+        "event.outcome: failure",
+        "orchestrator.namespace: n",
+        "orchestrator.resource.type: pods",
+    ] {
+        assert!(matches(sel, &line), "{sel}");
+    }
+    table(&[
+        // What is no audit event has fields of these very names.
+        ("user.name: eve", r#"{"user":{"name":"eve"}}"#, true),
+        ("user.name: eve", r#"{"user.name":"eve"}"#, true),
+        ("user.name: eve", r#"{"user":{"username":"eve"}}"#, false),
+        ("kubernetes.audit.verb: list", r#"{"kubernetes":{"audit":{"verb":"list"}}}"#, true),
+        ("kubernetes.audit.verb: list", r#"{"verb":"list"}"#, false),
+        ("event.outcome: failure", r#"{"event":{"outcome":"failure"}}"#, true),
+    ]);
+}
+
+#[test]
+fn pod_specs_are_seen_through_a_json_patch() {
+    let patched =
+        |operations: &str| audit(&format!(r#""verb":"patch","requestObject":[{operations}]"#));
+    let flag = patched(
+        r#"{"op":"add","path":"/spec/template/spec/containers/0/securityContext/privileged","value":true}"#,
+    );
+    let whole = patched(
+        r#"{"op":"add","path":"/spec/template/spec/containers/-","value":{"image":"x","securityContext":{"privileged":true}}}"#,
+    );
+    let split = patched(
+        r#"{"op":"replace","path":"/spec/jobTemplate/spec/template/spec/initContainers/1/image","value":"x"},
+           {"op":"add","path":"/spec/jobTemplate/spec/template/spec/initContainers/1/securityContext","value":{"privileged":true}}"#,
+    );
+    let two = patched(
+        r#"{"op":"replace","path":"/spec/containers/0/image","value":"x"},
+           {"op":"add","path":"/spec/containers/1/securityContext","value":{"privileged":true}}"#,
+    );
+    let privileged = "podSpec.anyContainer.securityContext.privileged: true";
+    let same = "podSpec.anyContainer[any]:\n  image: x\n  securityContext.privileged: true";
+    table(&[
+        (privileged, &flag, true),
+        (privileged, &whole, true),
+        (privileged, &split, true),
+        ("privileged: true", &two, true),
+        (same, &whole, true),
+        (same, &split, true),
+        (same, &two, false),
+        (same, &flag, false),
+        ("podSpec.anyContainer.image|exists: true", &flag, false),
+        (
+            "podSpec.hostNetwork: true",
+            &patched(r#"{"op":"replace","path":"/spec/hostNetwork","value":true}"#),
+            true,
+        ),
+        (
+            "podSpec.hostNetwork: true",
+            &patched(r#"{"op":"test","path":"/spec/hostNetwork","value":true}"#),
+            false,
+        ),
+        (
+            "podSpec.hostNetwork: true",
+            &patched(r#"{"op":"remove","path":"/spec/hostNetwork"}"#),
+            false,
+        ),
+        (
+            "hostPath: '*'",
+            &patched(
+                r#"{"op":"add","path":"/spec/volumes/-","value":{"name":"v","hostPath":{"path":"/"}}}"#,
+            ),
+            true,
+        ),
+        // The raw path still is what the event says.
+        ("requestObject[any]:\n  path|endswith: privileged\n  value: true", &flag, true),
+    ]);
+}
+
+#[test]
+fn a_decision_in_the_place_of_a_code_is_read_as_one() {
+    let with = |decision: &str| {
+        audit(&format!(
+            r#""responseStatus":{{"code":200}},"annotations":{{"authorization.k8s.io/decision":"{decision}"}}"#
+        ))
+    };
+    table(&[
+        ("responseStatus.code: ALLOW", &with("allow"), true),
+        ("responseStatus.code: ALLOW", &with("forbid"), false),
+        ("code: allow", &with("allow"), true),
+        ("responseStatus.code:\n  - FORBID\n  - 200", &with("allow"), true),
+        ("responseStatus.code:\n  - FORBID\n  - 404", &with("allow"), false),
+        ("responseStatus.code|neq: ALLOW", &with("allow"), false),
+        ("responseStatus.code|neq: ALLOW", &with("forbid"), true),
+        ("responseStatus.code: DENY", &with("forbid"), false),
+        ("responseStatus.code: ALLOW", r#"{"responseStatus":{"code":"ALLOW"}}"#, true),
+    ]);
+}
+
+/// What `rules check` says of a rule with this log source and selection.
+fn warnings(logsource: &str, sel: &str) -> Vec<String> {
+    let sel = sel.replace('\n', "\n    ");
+    let text = format!(
+        "title: T\nlogsource: {logsource}\ndetection:\n  sel:\n    {sel}\n  condition: sel\n"
+    );
+    let loaded = load_text([("t.yml", &*text)], &LoadOptions::default());
+    let loaded = loaded.unwrap_or_else(|error| panic!("{sel}: {error}"));
+    loaded.warnings.iter().map(|it| format!("{}: {}", it.line, it.reason())).collect()
+}
+
+#[test]
+fn what_no_audit_event_has_is_warned_of_with_what_is_meant() {
+    let audit = "{product: kubernetes, service: audit}";
+    for (sel, want) in [
+        (
+            "objectref.resource: pods",
+            "5: no audit event has the field \"objectref.resource\"; did you mean \"objectRef.resource\"?",
+        ),
+        (
+            "objectRef.kind: Pod",
+            "5: no audit event has the field \"objectRef.kind\"; did you mean \"objectRef.resource\"?",
+        ),
+        (
+            "podSpec.privileged: true",
+            "5: no audit event has the field \"podSpec.privileged\"; did you mean \"podSpec.anyContainer.securityContext.privileged\"?",
+        ),
+        ("nonsense: x", "5: no audit event has the field \"nonsense\""),
+        (
+            "verb:\n  - get\n  - GET-ALL",
+            "7: \"verb\" of an audit event is never \"GET-ALL\"; it is one of get, list",
+        ),
+        (
+            "verb: impersonate",
+            "5: \"verb\" of an audit event is never \"impersonate\"; did you mean \"impersonatedUser.username\"?",
+        ),
+        ("verb|startswith: up-", "\"verb\" of an audit event is never \"up-\""),
+        (
+            "level: Foo",
+            "\"level\" of an audit event is never \"Foo\"; it is one of Metadata, Request, RequestResponse",
+        ),
+        ("stage: ResponseCompleted", "did you mean \"ResponseComplete\"?"),
+        (
+            "decision: deny",
+            "\"decision\" of an audit event is never \"deny\"; did you mean \"forbid\"?",
+        ),
+        (
+            "responseStatus.code: ALLOW",
+            "it is read as \"annotations.authorization.k8s.io/decision: allow\"",
+        ),
+        ("responseStatus.code: 4040", "it is the HTTP status, a number"),
+        ("objectRef.resource: Secret", "did you mean \"secrets\"?"),
+        (
+            "resource: pods/exec",
+            "did you mean \"objectRef.resource: pods and objectRef.subresource: exec\"?",
+        ),
+        ("objectRef.apiGroup: ''", "did you mean \"objectRef.apiGroup: null\"?"),
+        (
+            "user: alice",
+            "\"user\" is an object, which no value equals; did you mean \"user.username\"?",
+        ),
+        ("kustos.userKind: human", "it is one of anonymous, serviceaccount"),
+        (
+            "stage: RequestReceived\nresponseStatus.code: 403",
+            "6: \"responseStatus.code\" is missing in every audit event of stage RequestReceived",
+        ),
+        (
+            "level: Metadata\nprivileged: true",
+            "6: \"privileged\" is missing in every audit event of level Metadata",
+        ),
+        (
+            "level:\n  - Metadata\n  - Request\nresponseObject.kind: Status",
+            "\"responseObject.kind\" is missing in every audit event of level Request,",
+        ),
+    ] {
+        let told = warnings(audit, sel);
+        assert!(told.len() == 1 && told[0].contains(want), "{sel}: {told:#?}");
+    }
+}
+
+#[test]
+fn what_an_audit_event_may_have_is_not_warned_of() {
+    let audit = "{product: kubernetes, service: audit}";
+    for sel in [
+        "stage: responsecomplete",
+        "verb|re: '^(get|list)$'",
+        "verb: 'delete*'",
+        "verb: null",
+        "responseStatus.code|gte: 400",
+        "responseStatus.code|startswith: 4",
+        "objectRef.resource: widgets",
+        "objectRef.apiGroup: example.com",
+        "annotations.example.com/x: y",
+        "user.extra.anything: x",
+        "requestObject.spec.whatever: x",
+        "kubernetes.audit.annotations.authorization_k8s_io/decision: allow",
+        "requestObject.rules[any]:\n  verbs: '\\*'\n  anything: x",
+        "stage: RequestReceived\nresponseStatus.code: null",
+        "stage:\n  - RequestReceived\n  - ResponseComplete\nresponseStatus.code: 403",
+        "level: Request\nhostPath: '*'",
+        "user|exists: true",
+    ] {
+        let text = sel.replace("[any]", "");
+        assert_eq!(warnings(audit, &text), Vec::<String>::new(), "{sel}");
+    }
+}
+
+#[test]
+fn a_rule_for_something_else_gets_one_warning_at_most() {
+    let windows = "{product: windows, category: process_creation}";
+    let foreign = "6: no field of it is a field of an audit event";
+    let sel = "Image|endswith: x\nCommandLine: y\nParentImage: z";
+    assert_eq!(warnings(windows, sel), [foreign.replace('6', "5")]);
+    assert_eq!(
+        warnings("{category: webserver}", &format!("cs-uri: x\n{sel}")),
+        [foreign.replace('6', "5")]
+    );
+    assert_eq!(warnings(windows, &format!("name: x\n{sel}")), Vec::<String>::new());
+    assert_eq!(warnings("{category: webserver}", &format!("name: x\n{sel}")), Vec::<String>::new());
+    let told = warnings("{service: audit}", "verb: get\nobjectref.name: x");
+    assert!(told.len() == 1 && told[0].starts_with("6: no audit event has"), "{told:?}");
 }

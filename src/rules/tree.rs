@@ -8,6 +8,8 @@
 //! Nothing is copied and nothing is allocated for a value: a part is where it stands in the text.
 //! Of repeated keys the last counts, as for most JSON readers.
 
+use std::borrow::Cow;
+
 #[cfg(test)]
 use serde_json::Value;
 
@@ -291,6 +293,11 @@ impl<'t> Tree<'t> {
         found.last().map(|(_, value)| value)
     }
 
+    /// Keys and values of an object in their order, repeated keys as well.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (Cow<'t, str>, Tree<'t>)> {
+        self.entries().map(|(key, value)| (key.decoded(), value))
+    }
+
     /// Keys and values of an object as they are written, repeated keys as well.
     fn entries(&self) -> Entries<'t> {
         let next = if self.part.kind == Kind::Object { self.at + 1 } else { self.part.next };
@@ -329,7 +336,7 @@ impl<'t> Tree<'t> {
         }
     }
 
-    fn decoded(&self) -> std::borrow::Cow<'t, str> {
+    fn decoded(&self) -> Cow<'t, str> {
         unquote(self.json()).unwrap_or_default()
     }
 

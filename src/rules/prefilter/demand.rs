@@ -211,16 +211,17 @@ fn present(access: &Access) -> Demands {
         };
     }
     match access {
-        Access::Paths(paths, _) => {
+        Access::Paths(paths, _) | Access::Pod(paths, _) => {
             let openings: BTreeSet<Opening<'_>> = paths.iter().map(|it| it.opening()).collect();
             Demands { clauses: opened(&openings).into_iter().collect(), unless: BTreeSet::new() }
         }
-        Access::Loose { literal, target } => {
-            let Opening::Key(name) = literal.opening() else {
-                return Demands::default();
-            };
+        Access::Annotation(_) => {
+            let openings = BTreeSet::from([Opening::Field(Field::Annotations)]);
+            Demands { clauses: opened(&openings).into_iter().collect(), unless: BTreeSet::new() }
+        }
+        Access::Loose { key, target, .. } => {
             let mut found = present(target);
-            found.unless.insert(name.to_owned());
+            found.unless.extend(key.as_deref().map(str::to_owned));
             found
         }
         Access::Computed(term) => rooted(term),
@@ -276,9 +277,9 @@ fn source(access: &Access) -> Option<(Source, Option<&str>)> {
         Access::Indexed(field, _) => Some((Source::Field(*field), None)),
         Access::Derived(derived) => Some((Source::Derived(*derived), None)),
         Access::Computed(term) => term.indexed().map(|it| (Source::Field(it), None)),
-        Access::Loose { literal, target } => match (literal.opening(), &**target) {
-            (Opening::Key(name), Access::Indexed(..) | Access::Derived(_)) => {
-                source(target).map(|it| (it.0, Some(name)))
+        Access::Loose { key, target, .. } => match &**target {
+            Access::Indexed(..) | Access::Derived(_) => {
+                source(target).map(|it| (it.0, key.as_deref()))
             }
             _ => None,
         },

@@ -99,6 +99,35 @@ impl Document {
         found.map_or(self.line, |at| self.start.saturating_add(number(at) - 1))
     }
 
+    /// The line of a value of a field in the detection; of the field when it has no
+    /// such value, or none is asked for.
+    pub(super) fn line_of_value(&self, field: &str, value: Option<&str>) -> u32 {
+        let lines: Vec<&str> = self.text.lines().collect();
+        let detection = lines.iter().position(|it| it.trim_start().starts_with("detection:"));
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let mut first = None;
+        for (at, line) in lines.iter().enumerate().skip(detection.unwrap_or(0)) {
+            let key = line.trim_start().trim_start_matches("- ").trim_start_matches(['"', '\'']);
+            let rest =
+                key.strip_prefix(field).filter(|it| it.starts_with([':', '|', '[', '"', '\'']));
+            let Some(rest) = rest else {
+                continue;
+            };
+            first = first.or(Some(at));
+            let column = line.len() - key.len();
+            let below = lines.iter().enumerate().skip(at + 1).take_while(|(_, it)| {
+                let listed = it.trim_start().starts_with('-') && indent(it) >= column;
+                it.trim().is_empty() || indent(it) > column || listed
+            });
+            let mut block = std::iter::once((at, rest)).chain(below.map(|(at, it)| (at, *it)));
+            let found = block.find(|(_, it)| value.is_none_or(|value| it.contains(value)));
+            if let Some((at, _)) = found {
+                return self.start.saturating_add(number(at) - 1);
+            }
+        }
+        first.map_or_else(|| self.line_of(field), |at| self.start.saturating_add(number(at) - 1))
+    }
+
     /// The line that a list's item or a value stands on.
     pub(super) fn line_of_item(&self, item: &str) -> u32 {
         let stands = |line: &str| {
@@ -172,6 +201,15 @@ mod tests {
         assert_eq!(documents[0].line_of("x"), 4);
         assert_eq!(documents[1].line_of("nowhere"), 7);
         assert!(split("# only a comment\n---\n").is_empty());
+    }
+
+    #[test]
+    fn a_value_is_found_below_its_own_field() {
+        let text = "title: x\nverb: replace\ndetection:\n  a:\n    name: replace\n    verb:\n      - get\n      - replace\n  b:\n    - verb: put\n";
+        let document = &split(text)[0];
+        let line = |value| document.line_of_value("verb", value);
+        assert_eq!((line(None), line(Some("replace")), line(Some("put"))), (6, 8, 10));
+        assert_eq!((line(Some("nothing")), document.line_of_value("name", None)), (6, 5));
     }
 
     #[test]

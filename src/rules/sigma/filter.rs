@@ -33,7 +33,7 @@ pub(in crate::rules) struct Filter {
     /// The rules it is for, and the line each is named on; `None`: all.
     rules: Option<Vec<(String, u32)>>,
     log_source: LogSource,
-    expr: Expr,
+    pub(super) expr: Expr,
 }
 
 /// What is wrong with a filter.
@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn filter(rules: &str, rest: &str) -> String {
-        format!("title: F\nfilter:\n  rules: {rules}\n  sel:\n    user: eve\n{rest}")
+        format!("title: F\nfilter:\n  rules: {rules}\n  sel:\n    user.username: eve\n{rest}")
     }
 
     fn loaded(texts: &[(&str, &str)]) -> Loaded {

@@ -3,6 +3,7 @@
 //! `rsigma-parser` reads the YAML and the conditions; what the parts mean is
 //! decided here. See <https://sigmahq.io/sigma-specification/>.
 
+mod alias;
 mod bounds;
 mod correlation;
 mod detection;
@@ -22,7 +23,8 @@ use rsigma_parser::{CorrelationRule, FilterRule, SigmaCollection, SigmaRule, par
 use self::bounds::LINKED_BYTES_MAX;
 use self::document::Document;
 use super::Level;
-use super::ir::{About, CorrelationDraft, Draft, LogSource};
+use super::advice::{Audience, advise};
+use super::ir::{About, CorrelationDraft, Draft, Expr, LogSource};
 use super::load::{Fault, RuleError};
 
 pub(super) use self::bounds::BoundFault;
@@ -179,13 +181,30 @@ impl Reader<'_> {
         let told = |(near, fault): (String, Fault)| self.fault(Some(&rule.title), &near, fault);
         parsed.warnings.extend(warnings.into_iter().map(told));
         match expr {
-            Ok(expr) => parsed.drafts.push(Draft { about: self.about(rule), expr }),
+            Ok(expr) => {
+                let product = rule.logsource.product.as_deref();
+                parsed.warnings.extend(self.advice(&rule.title, &expr, product));
+                let expr = alias::resolved(expr);
+                parsed.drafts.push(Draft { about: self.about(rule), expr });
+            }
             Err(error) => parsed.errors.push(self.fault(
                 Some(&rule.title),
                 &error.near,
                 Fault::Sigma(error.why),
             )),
         }
+    }
+
+    /// What is to be said about a rule's or a filter's fields and values.
+    fn advice(&self, title: &str, expr: &Expr, product: Option<&str>) -> Vec<RuleError> {
+        let told = advise(expr, audience(product));
+        let told = told.into_iter().map(|it| RuleError {
+            file: self.file.to_path_buf(),
+            line: self.document.line_of_value(&it.field, it.value.as_deref()),
+            rule: Some(title.to_owned()),
+            fault: Fault::Advice(it.advice),
+        });
+        told.collect()
     }
 
     fn filter(&self, rule: &FilterRule, parsed: &mut Parsed) {
@@ -200,7 +219,12 @@ impl Reader<'_> {
         let told = |(near, fault): (String, Fault)| self.fault(title, &near, fault);
         parsed.warnings.extend(warnings.into_iter().map(told));
         match read {
-            Ok(filter) => parsed.filters.push(filter),
+            Ok(mut filter) => {
+                let product = rule.logsource.as_ref().and_then(|it| it.product.as_deref());
+                parsed.warnings.extend(self.advice(&rule.title, &filter.expr, product));
+                filter.expr = alias::resolved(filter.expr);
+                parsed.filters.push(filter);
+            }
             Err(blame) => {
                 parsed.errors.push(self.fault(title, &blame.near, Fault::Sigma(blame.why)));
             }
@@ -289,6 +313,15 @@ fn log_source(parsed: &rsigma_parser::LogSource) -> LogSource {
 pub(super) fn line_of(text: &str, line: u32, word: &str) -> u32 {
     let documents = document::split(text);
     documents.iter().find(|it| it.line == line).map_or(line, |it| it.line_of(word))
+}
+
+/// Whose events a log source's product names.
+fn audience(product: Option<&str>) -> Audience {
+    match product {
+        Some("kubernetes" | "k8s") => Audience::Kubernetes,
+        Some(_) => Audience::Other,
+        None => Audience::Unstated,
+    }
 }
 
 #[expect(clippy::disallowed_types, reason = "the parser's own; nothing depends on its order")]

@@ -1,32 +1,12 @@
-//! The names rules may use beyond the paths of an audit event, as tables.
-//!
-//! `docs/sigma.md` shows the same tables; a test keeps the two alike.
+//! The names rules may use beyond the paths of an audit event.
 
-use super::derived::Derived;
-
-/// Where a pod's spec stands in a request: in a pod, in the template of a
-/// workload, in the template of a cron job, in a pod template.
-pub(super) const POD_SPECS: &[&str] = &[
-    "requestObject.spec",
-    "requestObject.spec.template.spec",
-    "requestObject.spec.jobTemplate.spec.template.spec",
-    "requestObject.template.spec",
-];
-
-/// Where the containers stand in a pod's spec.
-pub(super) const CONTAINERS: &[&str] = &["containers", "initContainers", "ephemeralContainers"];
-
-/// `podSpec.X`: X in any of [`POD_SPECS`].
-pub(super) const POD_SPEC: &str = "podSpec";
-
-/// `podSpec.anyContainer.X`: X in any of [`CONTAINERS`] of any of [`POD_SPECS`].
-pub(super) const ANY_CONTAINER: &str = "anyContainer";
+use crate::rules::derived::Derived;
 
 /// What every computed field's name starts with.
-pub(super) const DERIVED_PREFIX: &str = "kustos.";
+pub(in crate::rules) const DERIVED_PREFIX: &str = "kustos.";
 
 /// The computed fields.
-pub(super) const DERIVED: &[(&str, Derived, &str)] = &[
+pub(in crate::rules) const DERIVED: &[(&str, Derived, &str)] = &[
     (
         "kustos.userKind",
         Derived::UserKind,
@@ -68,12 +48,17 @@ pub(super) const DERIVED: &[(&str, Derived, &str)] = &[
         Derived::SourceIp,
         "the last of `sourceIPs`, the only one a client cannot set",
     ),
+    (
+        "kustos.outcome",
+        Derived::Outcome,
+        "`success` or `failure`: the authorizer's decision, in ECS's words",
+    ),
 ];
 
 /// Loose names, as SigmaHQ's Kubernetes rules and others use them, and the field
 /// each stands for. One is used only for an audit event without a top-level field
 /// of that very name.
-pub(super) const LOOSE: &[(&str, &str)] = &[
+pub(in crate::rules) const LOOSE: &[(&str, &str)] = &[
     ("apiGroup", "objectRef.apiGroup"),
     ("resource", "objectRef.resource"),
     ("subresource", "objectRef.subresource"),
@@ -111,22 +96,55 @@ pub(super) const LOOSE: &[(&str, &str)] = &[
     ("subjects", "requestObject.subjects.name"),
 ];
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What every name of Elastic's own starts with: below it lie the raw paths, and the
+/// keys of annotations with `_` for every dot.
+pub(in crate::rules) const ECS_PREFIX: &str = "kubernetes.audit";
 
-    #[test]
-    fn the_document_shows_the_tables() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sigma.md");
-        let text = std::fs::read_to_string(path).unwrap();
-        for (name, _, meaning) in DERIVED {
-            assert!(text.contains(&format!("| `{name}` | {meaning} |")), "{name}");
-        }
-        for (name, target) in LOOSE {
-            assert!(text.contains(&format!("| `{name}` | `{target}` |")), "{name}");
-        }
-        for place in POD_SPECS {
-            assert!(text.contains(&format!("`{place}`")), "{place}");
-        }
+/// Names of the Elastic Common Schema, as Elastic's pipeline fills them, and the field
+/// each stands for. They are used for audit events only.
+pub(in crate::rules) const ECS: &[(&str, &str)] = &[
+    ("user.name", "user.username"),
+    ("user.id", "user.uid"),
+    ("source.ip", "sourceIPs"),
+    ("client.ip", "sourceIPs"),
+    ("user_agent.original", "userAgent"),
+    ("event.action", "verb"),
+    ("event.outcome", "kustos.outcome"),
+    ("container.image.name", "requestObject.spec.containers.image"),
+    ("orchestrator.namespace", "objectRef.namespace"),
+    ("orchestrator.api_version", "objectRef.apiVersion"),
+    ("orchestrator.resource.type", "objectRef.resource"),
+    ("orchestrator.resource.name", "objectRef.name"),
+];
+
+/// Values that rules look for where no event has them, and where they stand. The test
+/// is read as either.
+pub(in crate::rules) const READ_AS: &[ReadAs] = &[
+    ReadAs { field: "responseStatus.code", value: "allow", target: DECISION },
+    ReadAs { field: "responseStatus.code", value: "forbid", target: DECISION },
+];
+
+const DECISION: &str = "annotations.authorization\\.k8s\\.io/decision";
+
+/// A value that belongs to another field: `field: value` is read as `target: value` too.
+#[derive(Debug)]
+pub(in crate::rules) struct ReadAs {
+    pub(in crate::rules) field: &'static str,
+    pub(in crate::rules) value: &'static str,
+    pub(in crate::rules) target: &'static str,
+}
+
+/// Everything that a computed field can be; empty when that is no closed set.
+pub(in crate::rules) fn values_of(derived: Derived) -> &'static [&'static str] {
+    match derived {
+        Derived::UserKind => &["anonymous", "serviceaccount", "node", "system", "person"],
+        Derived::SameNamespace | Derived::TokenForSelf => &["true", "false"],
+        Derived::RbacRoleKind => &["ClusterRole", "Role"],
+        Derived::Outcome => &["success", "failure"],
+        Derived::UserNamespace
+        | Derived::ServiceAccount
+        | Derived::RbacRole
+        | Derived::RbacBinding
+        | Derived::SourceIp => &[],
     }
 }

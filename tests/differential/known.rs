@@ -1,0 +1,221 @@
+//! Where the two engines differ on purpose. Each difference has a name, which is in the table of
+//! `docs/sigma.md`, and a predicate that says of one line of a rule, or of the whole rule, whether
+//! the difference can show in this event. Everything else is an error in one of them.
+
+use serde_json::Value;
+
+use crate::rule::{Item, Rule};
+
+/// One difference that a single line of a rule can make.
+type OfItem = fn(&Item, &[&Value], &Value) -> bool;
+
+const OF_ITEMS: &[(&str, OfItem)] = &[
+    ("exists of null", exists_of_null),
+    ("null in a list of values", null_in_a_list),
+    ("null behind a list", null_behind_a_list),
+    ("bool words", bool_words),
+    ("numbers in texts", numbers_in_texts),
+    ("how numbers are written", how_numbers_are_written),
+    ("wildcards and line breaks", wildcards_and_line_breaks),
+    ("letters beyond ASCII", letters_beyond_ascii),
+    ("keywords in numbers", keywords_in_numbers),
+    ("keywords that must all be there", keywords_all),
+    ("fieldref of lists and objects", fieldref_of_containers),
+    ("fieldref with cased", fieldref_cased),
+    ("times", times),
+    ("keys with dots", keys_with_dots),
+    ("windash", windash),
+    ("base64offset", base64offset),
+];
+
+const OF_RULES: &[(&str, fn(&Rule) -> bool)] =
+    &[("several stars in a pattern", several_stars), ("patterns of filters", patterns_of_filters)];
+
+/// The name of a difference that explains two answers.
+pub fn explained(rule: &Rule, event: &Value) -> Option<&'static str> {
+    let of_rule = OF_RULES.iter().find(|(_, shows)| shows(rule)).map(|(name, _)| *name);
+    of_rule.or_else(|| {
+        rule.items.iter().find_map(|item| {
+            let mut values = Vec::new();
+            match &item.field {
+                Some(field) => at(event, field, &mut values),
+                None => leaves(event, &mut values),
+            }
+            let found = OF_ITEMS.iter().find(|(_, shows)| shows(item, &values, event));
+            found.map(|(name, _)| *name)
+        })
+    })
+}
+
+pub fn names() -> impl Iterator<Item = &'static str> {
+    OF_ITEMS.iter().map(|(name, _)| *name).chain(OF_RULES.iter().map(|(name, _)| *name))
+}
+
+/// Every value at a dotted path, through lists.
+fn at<'v>(value: &'v Value, path: &str, found: &mut Vec<&'v Value>) {
+    if let Some(value) = value.get(path) {
+        found.push(value);
+        return;
+    }
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    match value {
+        Value::Array(members) => members.iter().for_each(|it| at(it, path, found)),
+        Value::Object(_) if !rest.is_empty() => {
+            if let Some(inner) = value.get(first) {
+                at(inner, rest, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What is in no list and no object.
+fn leaves<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
+    match value {
+        Value::Array(members) => members.iter().for_each(|it| leaves(it, found)),
+        Value::Object(members) => members.values().for_each(|it| leaves(it, found)),
+        leaf => found.push(leaf),
+    }
+}
+
+fn flat<'v>(values: &[&'v Value]) -> Vec<&'v Value> {
+    let mut found = Vec::new();
+    for value in values {
+        match value {
+            Value::Array(members) => found.extend(flat(&members.iter().collect::<Vec<_>>())),
+            other => found.push(other),
+        }
+    }
+    found
+}
+
+fn texts<'v>(values: &[&'v Value]) -> Vec<&'v str> {
+    flat(values).into_iter().filter_map(Value::as_str).collect()
+}
+
+/// The specification: `exists` asks whether a field is there, "be it empty or null".
+fn exists_of_null(item: &Item, values: &[&Value], _: &Value) -> bool {
+    item.is("exists") && values.iter().any(|it| it.is_null())
+}
+
+fn null_in_a_list(item: &Item, _: &[&Value], _: &Value) -> bool {
+    item.values.len() > 1 && item.values.contains(&Value::Null)
+}
+
+/// One of several objects in a list has `null`.
+fn null_behind_a_list(item: &Item, values: &[&Value], _: &Value) -> bool {
+    item.values.contains(&Value::Null) && values.len() > 1
+}
+
+/// The other engine takes 1 and yes for true.
+fn bool_words(item: &Item, values: &[&Value], _: &Value) -> bool {
+    let word = |it: &&str| ["1", "0", "yes", "no"].contains(&it.to_lowercase().as_str());
+    item.values.iter().any(Value::is_boolean) && texts(values).iter().any(word)
+}
+
+/// White space around a number, and numbers without end.
+fn numbers_in_texts(item: &Item, values: &[&Value], _: &Value) -> bool {
+    let compares = ["lt", "lte", "gt", "gte"].iter().any(|it| item.is(it));
+    let numbers = compares || item.values.iter().any(Value::is_number);
+    let odd = |it: &&str| match it.trim().parse::<f64>() {
+        Ok(number) => !number.is_finite() || it.trim() != *it,
+        Err(_) => false,
+    };
+    numbers && texts(values).iter().any(odd)
+}
+
+/// A number that is searched like text is the text that the event holds: 42.0, not 42.
+fn how_numbers_are_written(item: &Item, values: &[&Value], event: &Value) -> bool {
+    let mut values = values.to_vec();
+    if item.is("fieldref") {
+        item.texts().for_each(|it| at(event, it, &mut values));
+    }
+    let odd = |it: &&Value| {
+        it.is_f64() && it.as_f64().is_some_and(|number| number.to_string() != it.to_string())
+    };
+    flat(&values).iter().any(odd)
+}
+
+/// `*` and `?` stand for line breaks as well.
+fn wildcards_and_line_breaks(item: &Item, values: &[&Value], _: &Value) -> bool {
+    let wild = item.texts().any(|it| it.contains(['*', '?']));
+    wild && !item.is("re") && texts(values).iter().any(|it| it.contains('\n'))
+}
+
+/// Letters whose case depends on what stands around them, or that have several.
+fn letters_beyond_ascii(item: &Item, values: &[&Value], event: &Value) -> bool {
+    let odd = |it: &str| it.contains(['Σ', 'ς', 'ſ', '\u{212a}', 'İ', 'ẞ']);
+    let mut values = values.to_vec();
+    if item.is("fieldref") {
+        item.texts().for_each(|it| at(event, it, &mut values));
+    }
+    !item.is("cased") && (item.texts().any(odd) || texts(&values).into_iter().any(odd))
+}
+
+/// Keywords are searched in numbers and bools too.
+fn keywords_in_numbers(item: &Item, values: &[&Value], _: &Value) -> bool {
+    let plain = |it: &str| it.to_lowercase().replace(['*', '?', '\\'], " ");
+    let holds = |leaf: &&&Value| {
+        let text = leaf.to_string();
+        item.texts().any(|it| plain(it).split(' ').all(|part| text.contains(part)))
+    };
+    item.field.is_none()
+        && values.iter().filter(|it| !it.is_string() && !it.is_null()).any(|it| holds(&it))
+}
+
+/// "Searched across the entire event": each may be in another value.
+fn keywords_all(item: &Item, _: &[&Value], _: &Value) -> bool {
+    item.field.is_none() && item.is("all")
+}
+
+/// Lists are compared member by member; what is `null` or an object equals nothing.
+fn fieldref_of_containers(item: &Item, values: &[&Value], event: &Value) -> bool {
+    let mut values = values.to_vec();
+    let many = values.len() > 1;
+    item.texts().for_each(|it| at(event, it, &mut values));
+    let odd = |it: &&Value| it.is_array() || it.is_null() || it.is_object();
+    item.is("fieldref") && (many || values.len() > 1 + item.values.len() || values.iter().any(odd))
+}
+
+fn fieldref_cased(item: &Item, values: &[&Value], event: &Value) -> bool {
+    let mut values = values.to_vec();
+    item.texts().for_each(|it| at(event, it, &mut values));
+    item.is("fieldref") && item.is("cased") && values.iter().any(|it| !it.is_string())
+}
+
+/// A date alone is the start of that day.
+fn times(item: &Item, values: &[&Value], _: &Value) -> bool {
+    let part = ["minute", "hour", "day", "week", "month", "year"].iter().any(|it| item.is(it));
+    part && texts(values).contains(&"2024-07-10")
+}
+
+/// `annotations.authorization.k8s.io/decision` finds the key of that name.
+fn keys_with_dots(item: &Item, _: &[&Value], event: &Value) -> bool {
+    let dotted = |it: &str| it.starts_with("annotations.");
+    let named = item.field.as_deref().is_some_and(dotted)
+        || (item.is("fieldref") && item.texts().any(dotted));
+    named && event.get("annotations").is_some()
+}
+
+/// All five dashes, and only where an option begins.
+fn windash(item: &Item, _: &[&Value], _: &Value) -> bool {
+    let same = |it: &str| it.starts_with('-') && it.matches(['-', '/', '\u{2013}']).count() == 1;
+    item.is("windash") && !item.texts().all(same)
+}
+
+/// The other engine looks for letters that depend on what follows.
+fn base64offset(item: &Item, _: &[&Value], _: &Value) -> bool {
+    item.is("base64offset")
+}
+
+/// Stars at any place, and any number of them.
+fn several_stars(rule: &Rule) -> bool {
+    let several = |it: &String| it.matches('*').count() > 1;
+    rule.patterns.iter().chain(&rule.filter_patterns).any(several)
+}
+
+/// A pattern in a filter is about the filter's search identifiers, one in a rule about the rule's.
+fn patterns_of_filters(rule: &Rule) -> bool {
+    let reaches = |it: &String| it.starts_with('*');
+    !rule.filter_patterns.is_empty() || (rule.filtered && rule.patterns.iter().any(reaches))
+}

@@ -16,6 +16,10 @@ pub(in crate::rules) const NODES_MAX: usize = 200_000;
 /// Bytes of text in one document, those that aliases stand for as well.
 pub(in crate::rules) const TEXT_BYTES_MAX: usize = 16 << 20;
 
+/// Brackets and braces that may be open at one place. The YAML reader takes time with the square
+/// of their number.
+pub(in crate::rules) const FLOW_DEPTH_MAX: usize = 256;
+
 /// Length of all conditions of one document together.
 pub(in crate::rules) const CONDITION_BYTES_MAX: usize = 16 << 10;
 
@@ -36,6 +40,8 @@ pub(in crate::rules) enum BoundFault {
         "the document holds more than {TEXT_BYTES_MAX} bytes of text, counted as often as aliases use them"
     )]
     Text,
+    #[error("the document has more than {FLOW_DEPTH_MAX} brackets open at one place")]
+    FlowDepth,
     #[error("the conditions are longer than {CONDITION_BYTES_MAX} bytes")]
     Condition,
     #[error("the condition is nested deeper than {CONDITION_DEPTH_MAX} levels")]
@@ -47,6 +53,9 @@ pub(in crate::rules) enum BoundFault {
 /// The document as plain YAML, if it keeps within the bounds. `None`: it is no YAML,
 /// which the parser tells better.
 pub(super) fn read(text: &str) -> Result<Option<Value>, BoundFault> {
+    if flow_depth(text) > FLOW_DEPTH_MAX {
+        return Err(BoundFault::FlowDepth);
+    }
     let tally = Tally::default();
     let counted = yaml_serde::Deserializer::from_str(text)
         .try_for_each(|document| Count(&tally).deserialize(document));
@@ -63,6 +72,21 @@ pub(super) fn read(text: &str) -> Result<Option<Value>, BoundFault> {
             Ok(value)
         }
     }
+}
+
+/// How many brackets and braces are open at once, at most. Those in texts count as well: telling
+/// them apart would take a YAML reader.
+fn flow_depth(text: &str) -> usize {
+    let (mut open, mut deepest) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => open += 1,
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(open);
+    }
+    deepest
 }
 
 #[derive(Default)]

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use common::{corpus, files, lines, put, shared, uncompressed};
+use kustos::config::RuleMatching;
 use kustos::decode;
 use kustos::detect::{Finding, Origin, scan};
-use kustos::rules::{Level, LoadOptions, Loaded, RuleSet, Scratch, load};
+use kustos::rules::{Level, LoadOptions, Loaded, RuleSet, Scratch, load, load_text};
 
 /// Macros that keep rules of the pack silent until a local file says otherwise, as the pack
 /// itself advises.
@@ -251,6 +252,25 @@ fn a_local_file_replaces_a_macro_adds_to_a_list_excepts_and_disables() {
     assert_eq!(found[0].rule.id, "Secret read");
     assert_eq!(found[0].rule.level, Level::High);
     assert_eq!(found[0].output.as_deref(), Some("user=eve read n"));
+}
+
+#[test]
+fn of_falcos_rules_all_fire_or_the_first_alone() {
+    let rule = |name: &str, verb: &str| {
+        format!(
+            "- rule: {name}\n  desc: d\n  condition: ka.verb = {verb}\n  output: {name} %ka.verb\n  priority: INFO\n  source: k8s_audit\n"
+        )
+    };
+    let falco = [rule("B", "list"), rule("C", "get"), rule("A", "get")].concat();
+    let sigma = "title: S\nid: s\ndetection:\n  sel:\n    verb: get\n  condition: sel\n";
+    let line = event("get", "eve", "secrets", "n");
+    for (rule_matching, want) in
+        [(RuleMatching::All, vec!["s", "C", "A"]), (RuleMatching::First, vec!["s", "C"])]
+    {
+        let options = LoadOptions { rule_matching, ..LoadOptions::default() };
+        let rules = load_text([("f.yaml", &*falco), ("s.yml", sigma)], &options).unwrap().rules;
+        assert_eq!(ids(&rules, &line), want, "{rule_matching:?}");
+    }
 }
 
 #[test]

@@ -81,10 +81,7 @@ impl Names {
             return Err(FalcoFault::Deep);
         }
         self.spend(size.bytes)?;
-        let mut used = std::mem::take(&mut self.used_macros);
-        let whole = self.whole(condition, &mut used);
-        self.used_macros = used;
-        Ok(whole)
+        Ok(self.whole(condition))
     }
 
     fn spend(&mut self, bytes: usize) -> Result<(), FalcoFault> {
@@ -235,6 +232,7 @@ impl Names {
                     let nearest = self.nearest_macro(name);
                     return Err(FalcoFault::UndefinedMacro { name: name.clone(), nearest });
                 }
+                self.used_macros.insert(name.clone());
                 return self.measure_macro(name, above);
             }
         };
@@ -275,21 +273,18 @@ impl Names {
     }
 
     /// The condition with its macros in; they were measured, so all are there.
-    fn whole(&self, condition: &Condition, used: &mut BTreeSet<String>) -> Condition {
+    fn whole(&self, condition: &Condition) -> Condition {
         match condition {
             Condition::All(parts) => {
-                Condition::All(parts.iter().map(|it| self.whole(it, used)).collect())
+                Condition::All(parts.iter().map(|it| self.whole(it)).collect())
             }
             Condition::Any(parts) => {
-                Condition::Any(parts.iter().map(|it| self.whole(it, used)).collect())
+                Condition::Any(parts.iter().map(|it| self.whole(it)).collect())
             }
-            Condition::Not(part) => Condition::Not(Box::new(self.whole(part, used))),
+            Condition::Not(part) => Condition::Not(Box::new(self.whole(part))),
             Condition::Check(check) => Condition::Check(check.clone()),
             Condition::Macro(name) => match self.macros.get(name) {
-                Some(found) => {
-                    used.insert(name.clone());
-                    self.whole(&found.condition, used)
-                }
+                Some(found) => self.whole(&found.condition),
                 None => condition.clone(),
             },
         }

@@ -63,7 +63,10 @@ pub(super) fn resolve(mut collector: Collector) -> Resolved {
             Err(blame) => resolved.errors.push(told(Kind::Rule, &rule.name, blame)),
         }
     }
-    resolved.unused(&collector, &names);
+    // With an error about, what looks unused may be used by what is broken.
+    if resolved.errors.is_empty() {
+        resolved.unused(&collector, &names);
+    }
     resolved
 }
 

@@ -256,6 +256,19 @@ fn every_error_and_warning_has_its_file_line_and_name() {
 }
 
 #[test]
+fn what_nothing_uses_is_told_unless_something_is_broken() {
+    let text = format!(
+        "- list: l\n  items: [x]\n- macro: m\n  condition: ka.verb = x\n- macro: n\n  condition: m\n{}",
+        rule("R", "ka.verb = a"),
+    );
+    let told = messages(&load(&[("f.yaml", &text)]).warnings);
+    let of = |what: &str| format!("{what}: not referred to by any other rule/macro");
+    assert_eq!(told, [of("f.yaml: line 1: list \"l\""), of("f.yaml: line 6: macro \"n\"")]);
+    let broken = text.replace("ka.verb = a", "(");
+    assert_eq!(messages(&load(&[("f.yaml", &broken)]).warnings), Vec::<String>::new());
+}
+
+#[test]
 fn what_uses_something_broken_is_broken_and_not_weaker() {
     let text = format!(
         "- list: l\n  items: x\n- macro: m\n  condition: (\n- macro: n\n  condition: m\n{}{}{}{}",

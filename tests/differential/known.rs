@@ -32,7 +32,10 @@ const OF_ITEMS: &[(&str, OfItem)] = &[
     ("base64offset", base64offset),
 ];
 
-const OF_RULES: &[(&str, fn(&Rule) -> bool)] =
+/// One difference that a rule as a whole can make.
+type OfRule = fn(&Rule) -> bool;
+
+const OF_RULES: &[(&str, OfRule)] =
     &[("several stars in a pattern", several_stars), ("patterns of filters", patterns_of_filters)];
 
 /// The name of a difference that explains two answers.

@@ -81,6 +81,9 @@ impl Access {
     pub(super) fn of(name: &str) -> Result<Access, NameError> {
         let path = checked(name)?;
         let flat = path.flat();
+        if path.picks() {
+            return Access::picked(name, path, flat);
+        }
         if let Some(field) = Field::all().find(|it| Path::parse(it.path()).flat() == flat) {
             return Ok(Access::Indexed(field, dotted(flat)));
         }
@@ -100,6 +103,32 @@ impl Access {
         let key = path.first().filter(|it| Field::at(it).is_none()).map(Into::into);
         let literal = Box::new(Access::paths(path, flat));
         Ok(Access::Loose { key, literal, target: Box::new(target) })
+    }
+
+    /// The way to one member of a list (`sourceIPs[0]`), which the decoder does not look for.
+    fn picked(name: &str, path: Path, flat: String) -> Result<Access, NameError> {
+        if flat.starts_with(DERIVED_PREFIX) {
+            return Err(NameError::NotAnArray(flat));
+        }
+        let list = name.strip_suffix(']').and_then(|it| it.rsplit_once('['));
+        let target = list.and_then(|(list, place)| {
+            let target = match (LOOSE.iter().find(|(it, _)| *it == flat), ecs(list)) {
+                (Some((_, target)), _) => (*target).to_owned(),
+                (None, Some(Ecs::Name(target))) => target,
+                (None, _) => return None,
+            };
+            Some(format!("{target}[{place}]"))
+        });
+        let key = path.first().filter(|it| Field::at(it).is_none()).map(Into::into);
+        // No flat log has a key with the place in it.
+        let literal = Access::paths(path, String::new());
+        Ok(match target {
+            Some(target) => {
+                let target = Box::new(Access::of(&target)?);
+                Access::Loose { key, literal: Box::new(literal), target }
+            }
+            None => literal,
+        })
     }
 
     /// The way to an array of the event whose members are judged one by one.
@@ -215,9 +244,10 @@ impl Access {
                 let value = context.tree(Root::Line).and_then(|tree| tree.get(flat));
                 value.is_some_and(|it| visit(View::Tree(it)))
             }
-            Access::Indexed(field, _) => {
-                context.event.json(*field).is_some_and(|json| visit(View::Raw(json)))
-            }
+            Access::Indexed(field, _) => match context.event.json(*field) {
+                Some(json) => visit(View::Raw(json)),
+                None => !context.audit && listed(*field, context, visit),
+            },
             Access::Derived(derived) => {
                 context.audit && derived.visit(context, &mut |text| visit(View::Text(text)))
             }
@@ -242,6 +272,16 @@ impl Access {
             Access::Itself => scope.member.is_some_and(|it| visit(View::Tree(it))),
         }
     }
+}
+
+/// Shows the values of an indexed field behind a list, which the decoder does not look into. An
+/// audit event has no list there.
+fn listed(field: Field, context: &Context<'_, '_>, visit: Visit<'_>) -> bool {
+    let path = Path::parse(field.path());
+    let Some(root) = path.first().and_then(Root::of) else { return false };
+    let json = root.field().and_then(|it| context.event.json(it));
+    json.is_some_and(|it| it.starts_with('['))
+        && context.tree(root).is_some_and(|tree| path.rest().visit(&tree, visit))
 }
 
 /// What names mean at some place in a rule: the event, or one member of an array in it.

@@ -84,6 +84,11 @@ impl Path {
         self.steps.len()
     }
 
+    /// Whether it names a member of a list by its place.
+    pub(super) fn picks(&self) -> bool {
+        self.steps.iter().any(|it| it.index.is_some())
+    }
+
     /// The first key, when the path does not pick a member under it.
     pub(super) fn first(&self) -> Option<&str> {
         self.steps.first().filter(|it| it.index.is_none()).map(|it| it.key.as_str())

@@ -120,6 +120,36 @@ fn presence_and_difference() {
 }
 
 #[test]
+fn fields_behind_a_list_are_found_whatever_they_are_called() {
+    table(&[
+        ("user.username: eve", r#"{"user":[{"username":"x"},{"username":"eve"}]}"#, true),
+        ("user.username: null", r#"{"user":[{"username":"x"}]}"#, false),
+        ("user.username|neq: x", r#"{"user":[{"username":"eve"},{}]}"#, true),
+        ("user.username|neq: x", r#"{"user":[{}]}"#, false),
+    ]);
+}
+
+#[test]
+fn one_member_of_a_list_is_picked_by_its_place() {
+    let two = audit(r#""sourceIPs":["10.0.0.1","8.8.8.8"],"user":{"groups":["a","b"]}"#);
+    let pod = audit(
+        r#""requestObject":{"spec":{"containers":[{"command":["sh","-c"]},{"command":["ls"]}]}}"#,
+    );
+    table(&[
+        ("sourceIPs[0]: 10.0.0.1", &two, true),
+        ("sourceIPs[0]: 8.8.8.8", &two, false),
+        ("sourceIPs[-1]: 8.8.8.8", &two, true),
+        ("sourceIPs[2]|exists: false", &two, true),
+        ("user.groups[1]: b", &two, true),
+        ("user.groups[1]: a", &two, false),
+        ("sourceIP[0]: 8.8.8.8", &two, false),
+        ("command[0]: ls", &pod, true),
+        ("command[0]: -c", &pod, false),
+        ("user.groups[0]: x", r#"{"user.groups":["x"]}"#, false),
+    ]);
+}
+
+#[test]
 fn all_asks_for_one_form_of_each_value() {
     // `a` and `b` in Base64, at the two places of a group where they look so.
     let sel = "n|base64offset|contains|all:\n  - secret\n  - hidden";

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::random::Random;
 use crate::words::{self, AUDIT, PLAIN};
 
-pub fn event(random: &mut Random, audit: bool) -> Value {
+pub(crate) fn event(random: &mut Random, audit: bool) -> Value {
     let mut event = if audit {
         json!({"kind": "Event", "auditID": "0", "stage": "ResponseComplete"})
     } else {
@@ -35,7 +35,12 @@ fn put(random: &mut Random, object: &mut Value, path: &str, value: Value) {
         map.insert(path.to_owned(), value);
         return;
     };
-    let often = if matches!(first, "containers" | "rules" | "o") { 80 } else { 5 };
+    let often = match first {
+        "containers" | "rules" | "o" => 80,
+        // The API server writes these as objects, and the decoder relies on it.
+        "user" | "objectRef" | "responseStatus" => 0,
+        _ => 5,
+    };
     let inner = map.entry(first).or_insert_with(|| json!({}));
     if inner.is_object() && inner.as_object().is_some_and(Map::is_empty) && random.percent(often) {
         let members = (0..1 + random.below(3)).map(|_| json!({})).collect();
@@ -55,7 +60,7 @@ fn put(random: &mut Random, object: &mut Value, path: &str, value: Value) {
     }
 }
 
-pub fn value(random: &mut Random, depth: usize) -> Value {
+pub(crate) fn value(random: &mut Random, depth: usize) -> Value {
     match random.below(if depth == 0 { 80 } else { 100 }) {
         0..55 => json!(words::text(random)),
         55..67 => words::number(random),

@@ -2,9 +2,10 @@
 //! `docs/sigma.md`, and a predicate that says of one line of a rule, or of the whole rule, whether
 //! the difference can show in this event. Everything else is an error in one of them.
 
+use rsigma_parser::detection_name_matches;
 use serde_json::Value;
 
-use crate::rule::{Item, Rule};
+use crate::rule::{Item, Rule, Searches};
 
 /// One difference that a single line of a rule can make.
 type OfItem = fn(&Item, &[&Value], &Value) -> bool;
@@ -13,26 +14,32 @@ const OF_ITEMS: &[(&str, OfItem)] = &[
     ("exists of null", exists_of_null),
     ("null in a list of values", null_in_a_list),
     ("null behind a list", null_behind_a_list),
+    ("blocks behind a list", blocks_behind_a_list),
     ("bool words", bool_words),
     ("numbers in texts", numbers_in_texts),
     ("how numbers are written", how_numbers_are_written),
     ("wildcards and line breaks", wildcards_and_line_breaks),
+    ("wildcards at a place", wildcards_at_a_place),
     ("letters beyond ASCII", letters_beyond_ascii),
     ("keywords in numbers", keywords_in_numbers),
     ("keywords that must all be there", keywords_all),
     ("fieldref of lists and objects", fieldref_of_containers),
     ("fieldref with cased", fieldref_cased),
+    ("fieldref in a block", fieldref_in_a_block),
     ("times", times),
     ("keys with dots", keys_with_dots),
     ("windash", windash),
     ("base64offset", base64offset),
 ];
 
-const OF_RULES: &[(&str, fn(&Rule) -> bool)] =
+/// One difference that a rule as a whole can make.
+type OfRule = fn(&Rule) -> bool;
+
+const OF_RULES: &[(&str, OfRule)] =
     &[("several stars in a pattern", several_stars), ("patterns of filters", patterns_of_filters)];
 
 /// The name of a difference that explains two answers.
-pub fn explained(rule: &Rule, event: &Value) -> Option<&'static str> {
+pub(crate) fn explained(rule: &Rule, event: &Value) -> Option<&'static str> {
     let of_rule = OF_RULES.iter().find(|(_, shows)| shows(rule)).map(|(name, _)| *name);
     of_rule.or_else(|| {
         rule.items.iter().find_map(|item| {
@@ -47,7 +54,7 @@ pub fn explained(rule: &Rule, event: &Value) -> Option<&'static str> {
     })
 }
 
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     OF_ITEMS.iter().map(|(name, _)| *name).chain(OF_RULES.iter().map(|(name, _)| *name))
 }
 
@@ -95,16 +102,26 @@ fn texts<'v>(values: &[&'v Value]) -> Vec<&'v str> {
 
 /// The specification: `exists` asks whether a field is there, "be it empty or null".
 fn exists_of_null(item: &Item, values: &[&Value], _: &Value) -> bool {
+    let values = if item.block.is_some() { flat(values) } else { values.to_vec() };
     item.is("exists") && values.iter().any(|it| it.is_null())
 }
 
-fn null_in_a_list(item: &Item, _: &[&Value], _: &Value) -> bool {
-    item.values.len() > 1 && item.values.contains(&Value::Null)
+/// A missing field is one of the values.
+fn null_in_a_list(item: &Item, values: &[&Value], _: &Value) -> bool {
+    let missing = values.is_empty() || values.len() > 1 || item.block.is_some();
+    missing && item.values.len() > 1 && item.values.contains(&Value::Null)
 }
 
 /// One of several objects in a list has `null`.
 fn null_behind_a_list(item: &Item, values: &[&Value], _: &Value) -> bool {
     item.values.contains(&Value::Null) && values.len() > 1
+}
+
+/// Several objects of a list each have the list that a block is about: each is looked into.
+fn blocks_behind_a_list(item: &Item, _: &[&Value], event: &Value) -> bool {
+    let mut lists = Vec::new();
+    item.block.as_deref().into_iter().for_each(|it| at(event, it, &mut lists));
+    lists.len() > 1
 }
 
 /// The other engine takes 1 and yes for true.
@@ -129,6 +146,8 @@ fn how_numbers_are_written(item: &Item, values: &[&Value], event: &Value) -> boo
     let mut values = values.to_vec();
     if item.is("fieldref") {
         item.texts().for_each(|it| at(event, it, &mut values));
+    } else if !item.values.iter().any(Value::is_string) {
+        return false;
     }
     let odd = |it: &&Value| {
         it.is_f64() && it.as_f64().is_some_and(|number| number.to_string() != it.to_string())
@@ -136,20 +155,43 @@ fn how_numbers_are_written(item: &Item, values: &[&Value], event: &Value) -> boo
     flat(&values).iter().any(odd)
 }
 
+/// Whether a text has a wildcard that no backslash takes its meaning from.
+fn wild(text: &str) -> bool {
+    let mut escaped = false;
+    text.chars().any(|c| {
+        let wild = matches!(c, '*' | '?') && !escaped;
+        escaped = c == '\\' && !escaped;
+        wild
+    })
+}
+
+/// `startswith` is about the start of the value, also of a text with wildcards.
+fn wildcards_at_a_place(item: &Item, _: &[&Value], _: &Value) -> bool {
+    (item.is("startswith") || item.is("endswith")) && item.texts().any(wild)
+}
+
 /// `*` and `?` stand for line breaks as well.
 fn wildcards_and_line_breaks(item: &Item, values: &[&Value], _: &Value) -> bool {
-    let wild = item.texts().any(|it| it.contains(['*', '?']));
-    wild && !item.is("re") && texts(values).iter().any(|it| it.contains('\n'))
+    item.texts().any(wild) && !item.is("re") && texts(values).iter().any(|it| it.contains('\n'))
 }
 
 /// Letters whose case depends on what stands around them, or that have several.
 fn letters_beyond_ascii(item: &Item, values: &[&Value], event: &Value) -> bool {
-    let odd = |it: &str| it.contains(['Σ', 'ς', 'ſ', '\u{212a}', 'İ', 'ẞ']);
+    const FAMILIES: [(&[char], &[char]); 2] =
+        [(&['Σ', 'σ', 'ς'], &['Σ', 'ς']), (&['s', 'S', 'ſ'], &['ſ'])];
     let mut values = values.to_vec();
     if item.is("fieldref") {
         item.texts().for_each(|it| at(event, it, &mut values));
+        return texts(&values).iter().any(|it| it.contains(['Σ', 'ς', 'ſ']));
     }
-    !item.is("cased") && (item.texts().any(odd) || texts(&values).into_iter().any(odd))
+    let texts = texts(&values);
+    let meet = |(family, odd): (&[char], &[char])| {
+        let known = |it: &str| it.contains(family) || item.is("re") || wild(it);
+        let here =
+            item.texts().any(|it| it.contains(odd)) && texts.iter().any(|it| it.contains(family));
+        here || (item.texts().any(known) && texts.iter().any(|it| it.contains(odd)))
+    };
+    !item.is("cased") && FAMILIES.into_iter().any(meet)
 }
 
 /// Keywords are searched in numbers and bools too.
@@ -177,6 +219,11 @@ fn fieldref_of_containers(item: &Item, values: &[&Value], event: &Value) -> bool
     item.is("fieldref") && (many || values.len() > 1 + item.values.len() || values.iter().any(odd))
 }
 
+/// Names in a block are those of the member, on both sides.
+fn fieldref_in_a_block(item: &Item, _: &[&Value], _: &Value) -> bool {
+    item.is("fieldref") && item.block.is_some()
+}
+
 fn fieldref_cased(item: &Item, values: &[&Value], event: &Value) -> bool {
     let mut values = values.to_vec();
     item.texts().for_each(|it| at(event, it, &mut values));
@@ -199,7 +246,10 @@ fn keys_with_dots(item: &Item, _: &[&Value], event: &Value) -> bool {
 
 /// All five dashes, and only where an option begins.
 fn windash(item: &Item, _: &[&Value], _: &Value) -> bool {
-    let same = |it: &str| it.starts_with('-') && it.matches(['-', '/', '\u{2013}']).count() == 1;
+    let same = |it: &str| {
+        it.strip_prefix('-')
+            .is_some_and(|it| it.starts_with(char::is_alphabetic) && !it.contains('-'))
+    };
     item.is("windash") && !item.texts().all(same)
 }
 
@@ -208,14 +258,39 @@ fn base64offset(item: &Item, _: &[&Value], _: &Value) -> bool {
     item.is("base64offset")
 }
 
-/// Stars at any place, and any number of them.
+/// Stars at any place, and any number of them: the other engine takes the second for a letter.
 fn several_stars(rule: &Rule) -> bool {
-    let several = |it: &String| it.matches('*').count() > 1;
-    rule.patterns.iter().chain(&rule.filter_patterns).any(several)
+    let odd = |searches: &Searches| {
+        let names = || searches.names.iter();
+        let patterns = searches.patterns.iter().filter(|it| *it != "them");
+        patterns.clone().any(|it| names().any(|name| fits(it, name) != theirs(it, name)))
+    };
+    odd(&rule.searches) || rule.filter.as_ref().is_some_and(odd)
+}
+
+/// Whether the pattern takes in the name; here `*` is any text, wherever it stands.
+fn fits(pattern: &str, name: &str) -> bool {
+    match (pattern.split_at_checked(1), name.split_at_checked(1)) {
+        (None, rest) => rest.is_none(),
+        (Some(("*", after)), None) => fits(after, name),
+        (Some(("*", after)), Some((_, rest))) => fits(after, name) || fits(pattern, rest),
+        (Some((want, after)), Some((have, rest))) => want == have && fits(after, rest),
+        (Some(_), None) => false,
+    }
+}
+
+fn theirs(pattern: &str, name: &str) -> bool {
+    match pattern {
+        "them" => true,
+        pattern => detection_name_matches(pattern, name),
+    }
 }
 
 /// A pattern in a filter is about the filter's search identifiers, one in a rule about the rule's.
+/// The other engine puts both under one roof.
 fn patterns_of_filters(rule: &Rule) -> bool {
-    let reaches = |it: &String| it.starts_with('*');
-    !rule.filter_patterns.is_empty() || (rule.filtered && rule.patterns.iter().any(reaches))
+    let Some(filter) = &rule.filter else { return false };
+    let added = || filter.names.iter().map(|it| format!("__filter_0_{it}"));
+    let reaches = |it: &String| it != "them" && added().any(|name| theirs(it, &name));
+    !filter.patterns.is_empty() || rule.searches.patterns.iter().any(reaches)
 }

@@ -8,35 +8,42 @@ use crate::words::{self, AUDIT, PLAIN};
 
 /// One line of a detection.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub(crate) struct Item {
     /// `None`: keywords. Inside of a block, the path from the event on.
-    pub field: Option<String>,
-    pub modifiers: Vec<&'static str>,
-    pub values: Vec<Value>,
+    pub(crate) field: Option<String>,
+    /// The list whose members the block it stands in judges.
+    pub(crate) block: Option<String>,
+    pub(crate) modifiers: Vec<&'static str>,
+    pub(crate) values: Vec<Value>,
 }
 
 impl Item {
-    pub fn is(&self, modifier: &str) -> bool {
+    pub(crate) fn is(&self, modifier: &str) -> bool {
         self.modifiers.contains(&modifier)
     }
 
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         self.values.iter().filter_map(Value::as_str)
     }
 }
 
 /// A rule, perhaps with a filter behind it.
 #[derive(Debug, Clone, Default)]
-pub struct Rule {
-    pub text: String,
-    pub items: Vec<Item>,
-    /// The patterns of `1 of x*` in the rule and in the filter.
-    pub patterns: Vec<String>,
-    pub filter_patterns: Vec<String>,
-    pub filtered: bool,
+pub(crate) struct Rule {
+    pub(crate) text: String,
+    pub(crate) items: Vec<Item>,
+    pub(crate) searches: Searches,
+    pub(crate) filter: Option<Searches>,
 }
 
-pub fn rule(random: &mut Random, audit: bool) -> Rule {
+/// The search identifiers of a rule or filter, and the patterns of `1 of x*` over them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Searches {
+    pub(crate) names: Vec<&'static str>,
+    pub(crate) patterns: Vec<String>,
+}
+
+pub(crate) fn rule(random: &mut Random, audit: bool) -> Rule {
     let mut rule = Rule::default();
     let blocks = random.percent(20);
     let mut document = json!({
@@ -45,13 +52,13 @@ pub fn rule(random: &mut Random, audit: bool) -> Rule {
     if blocks {
         document["sigma-version"] = json!(3);
     }
-    let mut writer = Writer { random, audit, blocks, items: Vec::new() };
-    let (detection, patterns) = writer.detection();
-    document["detection"] = detection;
-    rule.patterns = patterns;
+    let mut writer =
+        Writer { random, selectors: 30, filtering: false, audit, blocks, items: Vec::new() };
+    (document["detection"], rule.searches) = writer.detection();
     rule.text = document.to_string();
     if writer.random.percent(15) {
-        let (mut filter, patterns) = writer.detection();
+        (writer.selectors, writer.filtering) = (5, true);
+        let (mut filter, searches) = writer.detection();
         filter["rules"] =
             writer.random.pick(&[json!(["r"]), json!("any"), json!(["r", "x"])]).clone();
         let mut document = json!({"title": "F", "filter": filter});
@@ -65,8 +72,7 @@ pub fn rule(random: &mut Random, audit: bool) -> Rule {
         if blocks {
             document["sigma-version"] = json!(3);
         }
-        rule.filter_patterns = patterns;
-        rule.filtered = true;
+        rule.filter = Some(searches);
         rule.text = format!("{}\n---\n{document}", rule.text);
     }
     rule.items = writer.items;
@@ -75,6 +81,9 @@ pub fn rule(random: &mut Random, audit: bool) -> Rule {
 
 struct Writer<'w> {
     random: &'w mut Random,
+    /// How often, of a hundred times, a condition says `1 of`.
+    selectors: usize,
+    filtering: bool,
     audit: bool,
     blocks: bool,
     items: Vec<Item>,
@@ -83,10 +92,10 @@ struct Writer<'w> {
 const NAMES: [&str; 5] = ["selection_a", "selection_b", "filter_main", "keywords", "_hidden"];
 
 impl Writer<'_> {
-    /// Search identifiers and a condition over them, and the patterns in the condition.
-    fn detection(&mut self) -> (Value, Vec<String>) {
+    /// Search identifiers and a condition over them.
+    fn detection(&mut self) -> (Value, Searches) {
         let count = 1 + self.random.below(3);
-        let mut names: Vec<&str> = NAMES.to_vec();
+        let mut names = NAMES.to_vec();
         let mut detection = Map::new();
         let mut used = Vec::new();
         for _ in 0..count {
@@ -95,32 +104,35 @@ impl Writer<'_> {
             used.push(name);
         }
         let mut patterns = Vec::new();
-        let condition = if self.random.percent(10) {
+        // Of a filter's conditions the other engine reads the first alone.
+        let condition = if !self.filtering && self.random.percent(10) {
             (0..2).map(|_| json!(self.condition(&used, 1, &mut patterns))).collect()
         } else {
             json!(self.condition(&used, 2, &mut patterns))
         };
         detection.insert("condition".to_owned(), condition);
-        (Value::Object(detection), patterns)
+        (Value::Object(detection), Searches { names: used, patterns })
     }
 
     fn condition(&mut self, names: &[&str], depth: usize, patterns: &mut Vec<String>) -> String {
         if depth == 0 || self.random.percent(25) {
-            if self.random.percent(70) {
+            if !self.random.percent(self.selectors) {
                 return self.random.pick(names).to_owned();
             }
             let quantifier = self.random.pick(&["1", "all", "any", "2"]);
-            let over = self.random.pick(&[
-                "them",
-                "selection*",
-                "selection_*",
-                "*_main",
-                "s*a",
-                "*",
-                "*e*",
-                "s*_*a",
-                "nothing*",
-            ]);
+            let over = if self.random.percent(4) {
+                self.random.pick(&["*e*", "s*_*a"])
+            } else {
+                self.random.pick(&[
+                    "them",
+                    "selection*",
+                    "selection_*",
+                    "*_main",
+                    "s*a",
+                    "*",
+                    "nothing*",
+                ])
+            };
             patterns.push(over.to_owned());
             return format!("{quantifier} of {over}");
         }
@@ -147,7 +159,7 @@ impl Writer<'_> {
         let values: Vec<Value> = (0..count).map(|_| self.wild()).collect();
         let all = count > 1 && self.random.percent(30);
         let modifiers = if all { vec!["all"] } else { Vec::new() };
-        self.items.push(Item { field: None, modifiers, values: values.clone() });
+        self.items.push(Item { field: None, block: None, modifiers, values: values.clone() });
         if all { json!({"|all": values}) } else { Value::Array(values) }
     }
 
@@ -169,7 +181,14 @@ impl Writer<'_> {
 
     /// Tests for one and the same member of a list.
     fn block(&mut self) -> (String, Value) {
-        let (array, inner): (&str, &[&str]) = if self.audit {
+        let before = self.items.len();
+        let (array, key, value) = self.unmarked_block();
+        self.items[before..].iter_mut().for_each(|it| it.block = Some(array.to_owned()));
+        (key, value)
+    }
+
+    fn unmarked_block(&mut self) -> (&'static str, String, Value) {
+        let (array, inner): (&'static str, &[&'static str]) = if self.audit {
             self.random.pick(&[
                 ("requestObject.spec.containers", &["image", "args"] as &[&str]),
                 ("requestObject.rules", &["verbs"]),
@@ -183,7 +202,8 @@ impl Writer<'_> {
         let key = format!("{array}[{quantifier}]");
         if inner.is_empty() || quantifier.parse::<i64>().is_ok() {
             let inner = inner.first().map(|it| format!(".{it}")).unwrap_or_default();
-            return self.item(&format!("{key}{inner}"), &format!("{array}{inner}"));
+            let (key, value) = self.item(&format!("{key}{inner}"), &format!("{array}{inner}"));
+            return (array, key, value);
         }
         let mut body = Map::new();
         if self.random.percent(25) {
@@ -205,7 +225,7 @@ impl Writer<'_> {
                 body.insert(key, value);
             }
         }
-        (key, Value::Object(body))
+        (array, key, Value::Object(body))
     }
 
     fn item(&mut self, written: &str, path: &str) -> (String, Value) {
@@ -216,11 +236,12 @@ impl Writer<'_> {
         } else {
             Value::Array(values.clone())
         };
-        self.items.push(Item { field: Some(path.to_owned()), modifiers, values });
+        self.items.push(Item { field: Some(path.to_owned()), block: None, modifiers, values });
         (key, value)
     }
 
     /// Modifiers, and values that they may stand before.
+    #[expect(clippy::too_many_lines, reason = "a table of modifiers and their values")]
     fn test(&mut self) -> (Vec<&'static str>, Vec<Value>) {
         let random = &mut *self.random;
         let mut modifiers: Vec<&'static str> = Vec::new();
@@ -229,7 +250,8 @@ impl Writer<'_> {
             0..35 => (0..count).map(|_| self.plain()).collect(),
             35..60 => {
                 modifiers.push(random.pick(&["contains", "startswith", "endswith"]));
-                (0..count).map(|_| self.wild()).collect()
+                let wild = modifiers == ["contains"] || random.percent(10);
+                (0..count).map(|_| if wild { self.wild() } else { self.tame() }).collect()
             }
             60..67 => {
                 modifiers.push("re");
@@ -274,7 +296,7 @@ impl Writer<'_> {
                 if random.percent(60) {
                     modifiers.push("contains");
                 }
-                let options = ["-enc", "x -enc", "/c", "a-b", "-a -b", "\u{2013}enc"];
+                let options = ["-enc", "-c", "-a", "-", "-x", "-enc", "/c", "a-b"];
                 (0..count).map(|_| json!(self.random.pick(&options))).collect()
             }
             92..97 => {
@@ -321,6 +343,12 @@ impl Writer<'_> {
             84..92 => json!(self.random.percent(50)),
             _ => Value::Null,
         }
+    }
+
+    /// A text without wildcards.
+    fn tame(&mut self) -> Value {
+        let text = words::text(self.random).replace(['*', '?'], "");
+        json!(text.chars().take(2 + self.random.below(8)).collect::<String>())
     }
 
     /// A text, sometimes in another case, with wildcards or with escapes.

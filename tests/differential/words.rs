@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::random::Random;
 
-pub const TEXTS: &[&str] = &[
+pub(crate) const TEXTS: &[&str] = &[
     "get",
     "GET",
     "list",
@@ -59,7 +59,6 @@ pub const TEXTS: &[&str] = &[
     "Ärzte",
     "ÄRZTE",
     "ΣΊΓΜΑ",
-    "σίγμα",
     "σίγμας",
     "straße",
     "STRASSE",
@@ -86,11 +85,11 @@ pub const TEXTS: &[&str] = &[
 ];
 
 /// Fields of objects that are no audit events.
-pub const PLAIN: &[&str] =
+pub(crate) const PLAIN: &[&str] =
     &["a", "b", "c.d", "c.e", "f.g.h", "l", "User", "n", "o.x", "o.y", "p.q", "verb", "image"];
 
 /// Fields of audit events: indexed by the decoder, in bodies, and in neither.
-pub const AUDIT: &[&str] = &[
+pub(crate) const AUDIT: &[&str] = &[
     "verb",
     "objectRef.resource",
     "objectRef.subresource",
@@ -114,11 +113,11 @@ pub const AUDIT: &[&str] = &[
     "responseObject.kind",
 ];
 
-pub fn text(random: &mut Random) -> &'static str {
+pub(crate) fn text(random: &mut Random) -> &'static str {
     random.pick(TEXTS)
 }
 
-pub fn number(random: &mut Random) -> Value {
+pub(crate) fn number(random: &mut Random) -> Value {
     random.pick(&[
         json!(0),
         json!(1),

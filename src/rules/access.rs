@@ -50,6 +50,8 @@ pub(super) struct Rooted {
     path: Path,
     /// Those of the path's beginnings in its rule set; none before it is in one.
     numbers: Box<[u32]>,
+    /// Of a field's first path: the field's number in its rule set.
+    field: Option<u32>,
     /// For a path from the top of the line: the field that its first key is, if any.
     opens: Option<Field>,
 }
@@ -177,10 +179,16 @@ impl Access {
 
     /// Numbers the paths, so that what lies at them is looked up once per event and set.
     pub(super) fn number(&mut self, numbers: &mut Numbers) {
+        let patched = matches!(self, Access::Pod(..));
         match self {
             Access::Paths(paths, _) | Access::Pod(paths, _) => {
-                for path in paths {
+                for path in paths.iter_mut() {
                     path.numbers = numbers.of(path.root, &path.path);
+                }
+                let last = |it: &Rooted| it.numbers.last().copied();
+                let lasts: Option<Vec<u32>> = paths.iter().map(last).collect();
+                if let Some(first) = paths.first_mut() {
+                    first.field = lasts.map(|it| numbers.field(patched, it));
                 }
             }
             Access::Loose { literal, target, .. } => {
@@ -193,6 +201,17 @@ impl Access {
             | Access::Computed(_)
             | Access::Member(_)
             | Access::Itself => {}
+        }
+    }
+
+    /// The number of a field that lies at paths, the same for the same field of a rule set; none
+    /// before it is in one.
+    pub(super) fn field(&self) -> Option<u32> {
+        match self {
+            Access::Paths(paths, _) | Access::Pod(paths, _) => {
+                paths.first().and_then(|it| it.field)
+            }
+            _ => None,
         }
     }
 
@@ -282,7 +301,7 @@ impl Rooted {
 
     fn new(root: Root, path: Path) -> Rooted {
         let opens = path.first().filter(|_| root == Root::Line).and_then(Field::at);
-        Rooted { root, path, numbers: Box::default(), opens }
+        Rooted { root, path, numbers: Box::default(), field: None, opens }
     }
 
     /// What an audit event has if the path leads anywhere in it.

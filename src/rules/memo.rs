@@ -18,9 +18,17 @@ use super::tree::{Kind, Tree};
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     known: BTreeMap<(Root, Option<u32>, Step), u32>,
+    fields: BTreeMap<(bool, Vec<u32>), u32>,
 }
 
 impl Numbers {
+    /// The number of a field that lies at any of several paths, given by the paths' own numbers, as
+    /// they are or in the object that a patch makes.
+    pub(super) fn field(&mut self, patched: bool, paths: Vec<u32>) -> u32 {
+        let next = u32::try_from(self.fields.len()).unwrap_or(u32::MAX);
+        *self.fields.entry((patched, paths)).or_insert(next)
+    }
+
     /// The number of every beginning of a path below a root, shortest first.
     pub(super) fn of(&mut self, root: Root, path: &Path) -> Box<[u32]> {
         let mut before = None;

@@ -32,7 +32,7 @@ const OF_ITEMS: &[(&str, OfItem)] = &[
     ("base64offset", base64offset),
 ];
 
-/// One difference that a whole rule can make.
+/// One difference that a rule as a whole can make.
 type OfRule = fn(&Rule) -> bool;
 
 const OF_RULES: &[(&str, OfRule)] =

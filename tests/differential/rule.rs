@@ -241,7 +241,7 @@ impl Writer<'_> {
     }
 
     /// Modifiers, and values that they may stand before.
-    #[expect(clippy::too_many_lines, reason = "a table: an arm for each kind of test")]
+    #[expect(clippy::too_many_lines, reason = "a table of modifiers and their values")]
     fn test(&mut self) -> (Vec<&'static str>, Vec<Value>) {
         let random = &mut *self.random;
         let mut modifiers: Vec<&'static str> = Vec::new();

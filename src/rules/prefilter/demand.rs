@@ -26,18 +26,20 @@ const LITERAL_BYTES_MIN: usize = 2;
 pub(super) type Words = BTreeSet<Word>;
 
 /// Of every key the event must have one of the words.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Demands {
+#[derive(Debug, Clone, Default)]
+pub(super) struct Demands<'n> {
     pub(super) clauses: BTreeMap<Key, Words>,
     /// Loose names the clauses rely on: an event with a top-level key of such a name may match
     /// whatever its words are.
     pub(super) unless: BTreeSet<String>,
+    /// The way to each field at paths that a clause is about, by the field's number.
+    pub(super) ways: BTreeMap<u32, &'n Access>,
 }
 
 /// The demands of a rule's alternatives. The rule can match an event only if all clauses of one of
 /// them are met, or the event has a key that this one's clauses rely on being absent.
-pub(super) fn of(node: &Node) -> Vec<Demands> {
-    let alternatives: Vec<Demands> = match node {
+pub(super) fn of(node: &Node) -> Vec<Demands<'_>> {
+    let alternatives: Vec<Demands<'_>> = match node {
         Node::Any(parts) => parts.iter().flat_map(of).collect(),
         Node::All(parts) if parts.len() == 1 => parts.iter().flat_map(of).collect(),
         _ => return vec![demands(node)],
@@ -45,7 +47,7 @@ pub(super) fn of(node: &Node) -> Vec<Demands> {
     if alternatives.len() <= ALTERNATIVES_MAX { alternatives } else { vec![demands(node)] }
 }
 
-pub(super) fn demands(node: &Node) -> Demands {
+pub(super) fn demands(node: &Node) -> Demands<'_> {
     match node {
         Node::All(parts) => parts.iter().map(demands).fold(Demands::default(), both),
         Node::Any(parts) => either(parts),
@@ -74,7 +76,7 @@ pub(super) fn demands(node: &Node) -> Demands {
 
 /// Both are demanded. Of one key the clause that tells more is kept: a field may have several
 /// values, so that it may meet two clauses with a different value each.
-fn both(mut left: Demands, right: Demands) -> Demands {
+fn both<'n>(mut left: Demands<'n>, right: Demands<'n>) -> Demands<'n> {
     for (key, words) in right.clauses {
         match left.clauses.get(&key) {
             Some(known) if telling(known) <= telling(&words) => {}
@@ -82,6 +84,7 @@ fn both(mut left: Demands, right: Demands) -> Demands {
         }
     }
     left.unless.extend(right.unless);
+    left.ways.extend(right.ways);
     left
 }
 
@@ -96,13 +99,14 @@ fn telling(words: &Words) -> (bool, usize, std::cmp::Reverse<usize>) {
 }
 
 /// One of the parts is demanded: what all of them demand.
-fn either(parts: &[Node]) -> Demands {
+fn either(parts: &[Node]) -> Demands<'_> {
     let mut parts = parts.iter().map(demands);
     let Some(mut all) = parts.next() else {
         return Demands::default();
     };
     for part in parts {
         all.unless.extend(part.unless);
+        all.ways.extend(part.ways);
         let mut rest = part.clauses;
         all.clauses.retain(|key, words| {
             rest.remove(key).is_some_and(|more| {
@@ -115,13 +119,13 @@ fn either(parts: &[Node]) -> Demands {
 }
 
 /// One value of the field must pass one of the tests.
-fn values(access: &Access, tests: &[Matcher]) -> Demands {
+fn values<'n>(access: &'n Access, tests: &[Matcher]) -> Demands<'n> {
     let mut found = Demands::default();
     if tests.is_empty() || !tests.iter().all(Matcher::needs_a_value) {
         return found;
     }
     found = present(access);
-    let Some((source, _)) = source(access) else {
+    let Some(Led { source, .. }) = source(access) else {
         return found;
     };
     let exact: Option<Words> = tests.iter().map(exact).collect();
@@ -198,91 +202,92 @@ fn literal(test: &Matcher) -> Option<Word> {
 }
 
 /// The field must be there.
-fn present(access: &Access) -> Demands {
-    if let Some((source, unless)) = source(access) {
-        let whole = match source {
-            Source::Field(field) => field.parent().map(Source::Field),
-            Source::Derived(_) => None,
-        };
-        let there = |it| (Key::Values(it), Words::from([Word::Present]));
-        return Demands {
-            clauses: std::iter::once(source).chain(whole).map(there).collect(),
-            unless: unless.into_iter().map(str::to_owned).collect(),
-        };
-    }
-    match access {
+fn present(access: &Access) -> Demands<'_> {
+    let around = match access {
         Access::Paths(paths, _) | Access::Pod(paths, _) => {
-            let openings: BTreeSet<Opening<'_>> = paths.iter().map(|it| it.opening()).collect();
-            Demands { clauses: opened(&openings).into_iter().collect(), unless: BTreeSet::new() }
+            opened(&paths.iter().map(|it| it.opening()).collect())
         }
-        Access::Annotation(_) => {
-            let openings = BTreeSet::from([Opening::Field(Field::Annotations)]);
-            Demands { clauses: opened(&openings).into_iter().collect(), unless: BTreeSet::new() }
-        }
+        Access::Annotation(_) => opened(&BTreeSet::from([Opening::Field(Field::Annotations)])),
         Access::Loose { key, target, .. } => {
             let mut found = present(target);
             found.unless.extend(key.as_deref().map(str::to_owned));
             found
         }
         Access::Computed(term) => rooted(term),
+        Access::Indexed(field, _) => field.parent().map(there).unwrap_or_default(),
+        Access::Derived(_) | Access::Member(_) | Access::Itself => Demands::default(),
+    };
+    both(around, one(access, Word::Present))
+}
+
+/// The field must have the word.
+fn one(access: &Access, word: Word) -> Demands<'_> {
+    let mut found = Demands::default();
+    if let Some(it) = source(access) {
+        found.clauses.insert(Key::Values(it.source), Words::from([word]));
+        found.unless.extend(it.unless.map(str::to_owned));
+        found.ways.extend(it.way);
+    }
+    found
+}
+
+fn there(field: Field) -> Demands<'static> {
+    let key = Key::Values(Source::Field(field));
+    Demands { clauses: BTreeMap::from([(key, Words::from([Word::Present]))]), ..Demands::default() }
+}
+
+/// The field must be there that a term of a Falco condition is read from.
+fn rooted(term: &Term) -> Demands<'static> {
+    term.root().map(there).unwrap_or_default()
+}
+
+/// What an event has if any of several paths leads anywhere.
+fn opened(openings: &BTreeSet<Opening<'_>>) -> Demands<'static> {
+    let mut openings = openings.iter();
+    match (openings.next(), openings.next()) {
+        (Some(Opening::Field(field)), None) => there(*field),
+        (Some(Opening::Key(key)), None) => {
+            let words = Words::from([Word::Text(lower(key).into_owned())]);
+            Demands { clauses: BTreeMap::from([(Key::Top, words)]), ..Demands::default() }
+        }
         _ => Demands::default(),
     }
 }
 
-/// The field must be there that a term of a Falco condition is read from.
-fn rooted(term: &Term) -> Demands {
-    let Some(field) = term.root() else {
-        return Demands::default();
-    };
-    let key = Key::Values(Source::Field(field));
-    Demands {
-        clauses: BTreeMap::from([(key, Words::from([Word::Present]))]),
-        unless: BTreeSet::new(),
-    }
-}
-
-/// What an event has if any of several paths leads anywhere.
-fn opened(openings: &BTreeSet<Opening<'_>>) -> Option<(Key, Words)> {
-    let mut openings = openings.iter();
-    match (openings.next()?, openings.next()) {
-        (Opening::Field(field), None) => {
-            Some((Key::Values(Source::Field(*field)), Words::from([Word::Present])))
-        }
-        (Opening::Key(key), None) => {
-            Some((Key::Top, Words::from([Word::Text(lower(key).into_owned())])))
-        }
-        _ => None,
-    }
-}
-
 /// The field must be missing or `null`.
-fn absent(access: &Access) -> Demands {
-    // A term is missing as well where its field holds an empty list, or no list.
-    if let Access::Computed(_) = access {
-        return Demands::default();
-    }
-    let Some((source, unless)) = source(access) else {
-        return Demands::default();
-    };
-    Demands {
-        clauses: BTreeMap::from([(Key::Values(source), Words::from([Word::Absent]))]),
-        unless: unless.into_iter().map(str::to_owned).collect(),
+fn absent(access: &Access) -> Demands<'_> {
+    match access {
+        // A term is missing as well where its field holds an empty list, or no list.
+        Access::Computed(_) => Demands::default(),
+        _ => one(access, Word::Absent),
     }
 }
 
-/// The field that the access leads to in an audit event, and the top-level key that must not be
-/// there for that.
-fn source(access: &Access) -> Option<(Source, Option<&str>)> {
+/// What an access leads to in an audit event.
+struct Led<'n> {
+    source: Source,
+    /// The top-level key that must not be there for that.
+    unless: Option<&'n str>,
+    /// The way to a field at paths.
+    way: Option<(u32, &'n Access)>,
+}
+
+fn source(access: &Access) -> Option<Led<'_>> {
+    let plain = |source| Led { source, unless: None, way: None };
     match access {
-        Access::Indexed(field, _) => Some((Source::Field(*field), None)),
-        Access::Derived(derived) => Some((Source::Derived(*derived), None)),
-        Access::Computed(term) => term.indexed().map(|it| (Source::Field(it), None)),
+        Access::Indexed(field, _) => Some(plain(Source::Field(*field))),
+        Access::Derived(derived) => Some(plain(Source::Derived(*derived))),
+        Access::Computed(term) => term.indexed().map(|it| plain(Source::Field(it))),
+        Access::Paths(..) | Access::Pod(..) => {
+            let field = access.field()?;
+            Some(Led { way: Some((field, access)), ..plain(Source::Path(field)) })
+        }
         Access::Loose { key, target, .. } => match &**target {
-            Access::Indexed(..) | Access::Derived(_) => {
-                source(target).map(|it| (it.0, key.as_deref()))
+            Access::Indexed(..) | Access::Derived(_) | Access::Paths(..) | Access::Pod(..) => {
+                source(target).map(|it| Led { unless: key.as_deref(), ..it })
             }
             _ => None,
         },
-        _ => None,
+        Access::Annotation(_) | Access::Member(_) | Access::Itself => None,
     }
 }

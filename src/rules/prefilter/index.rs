@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::demand::{self, Demands};
-use super::key::{Key, Lexicon, Memory};
+use super::key::{Key, Lexicon, Memory, Source};
 use super::share::{self, share};
 use super::word::Word;
+use crate::rules::access::Access;
 use crate::rules::compile::Node;
 use crate::rules::scratch::Context;
 use crate::rules::text::lower;
@@ -52,7 +53,7 @@ enum Branch {
 impl Prefilter {
     pub(in crate::rules) fn new(nodes: &[Node]) -> Prefilter {
         let rules = (0..).zip(nodes);
-        let mut filed: Vec<(u32, Demands)> = Vec::new();
+        let mut filed: Vec<(u32, Demands<'_>)> = Vec::new();
         for (rule, node) in rules {
             for demands in demand::of(node) {
                 filed.extend(exception(&demands).map(|it| (rule, it)));
@@ -64,12 +65,14 @@ impl Prefilter {
             words.entry(*key).or_default().extend(more.iter().cloned());
         }
         let identity = IDENTITY.fetch_add(1, Ordering::Relaxed);
+        let ways: BTreeMap<u32, &Access> =
+            filed.iter().flat_map(|(_, it)| it.ways.clone()).collect();
         let mut tree = Prefilter { identity, rules: length(nodes), ..Prefilter::default() };
         let mut shelves = Vec::new();
         for (key, words) in words {
             let words: Vec<Word> = words.into_iter().collect();
             // Literals too many for an automaton are not asked for; the rules are tried instead.
-            if let Ok(lexicon) = Lexicon::new(key, &words) {
+            if let Ok(lexicon) = Lexicon::new(key, &words, way(key, &ways)) {
                 let shares = words.iter().map(|it| share(key, it)).collect();
                 tree.lexicons.push(lexicon);
                 shelves.push(Shelf { key, words, shares });
@@ -155,13 +158,22 @@ impl Prefilter {
     }
 }
 
+fn way(key: Key, ways: &BTreeMap<u32, &Access>) -> Option<Access> {
+    match key {
+        Key::Values(Source::Path(field)) | Key::Literals(Source::Path(field)) => {
+            ways.get(&field).map(|it| (*it).clone())
+        }
+        _ => None,
+    }
+}
+
 /// What an event with a key that the clauses rely on being absent has.
-fn exception(demands: &Demands) -> Option<Demands> {
+fn exception<'n>(demands: &Demands<'n>) -> Option<Demands<'n>> {
     let name = |it: &String| Word::Text(lower(it).into_owned());
     let names: BTreeSet<Word> = demands.unless.iter().map(name).collect();
     let clauses = BTreeMap::from([(Key::Top, names)]);
     let relies = !demands.unless.is_empty() && !demands.clauses.is_empty();
-    relies.then_some(Demands { clauses, unless: BTreeSet::new() })
+    relies.then(|| Demands { clauses, ..Demands::default() })
 }
 
 /// The words under one key while the tree grows.
@@ -189,7 +201,7 @@ struct Placed<'e> {
 }
 
 impl Entry {
-    fn new((rule, demands): &(u32, Demands), shelves: &[Shelf]) -> Entry {
+    fn new((rule, demands): &(u32, Demands<'_>), shelves: &[Shelf]) -> Entry {
         let numbers = |shelf: &Shelf| -> Vec<u32> {
             let words = demands.clauses.get(&shelf.key).into_iter().flatten();
             let place = |word: &Word| shelf.words.binary_search(word).ok();

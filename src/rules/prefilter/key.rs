@@ -6,6 +6,7 @@ use super::literal::Literals;
 use super::recent::Recent;
 use super::word::{Table, Word};
 use crate::event::Field;
+use crate::rules::access::{Access, Scope};
 use crate::rules::derived::Derived;
 use crate::rules::scratch::Context;
 use crate::rules::text::lower;
@@ -22,17 +23,21 @@ pub(super) enum Key {
     Literals(Source),
 }
 
-/// A field whose values are cheap to come by.
+/// A field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     Field(Field),
     Derived(Derived),
+    /// The field at paths that has this number in the rule set.
+    Path(u32),
 }
 
 /// The words that rules ask for under one key, by number.
 #[derive(Debug)]
 pub(super) struct Lexicon {
     key: Key,
+    /// The way to the values of [`Source::Path`].
+    way: Option<Access>,
     absent: Option<u32>,
     present: Option<u32>,
     numbers: Vec<(u64, u32)>,
@@ -43,7 +48,11 @@ pub(super) struct Lexicon {
 impl Lexicon {
     /// `words` are sorted; a word's number is its place. The error is for more literals than an
     /// automaton can hold.
-    pub(super) fn new(key: Key, words: &[Word]) -> Result<Lexicon, BuildError> {
+    pub(super) fn new(
+        key: Key,
+        words: &[Word],
+        way: Option<Access>,
+    ) -> Result<Lexicon, BuildError> {
         let numbered: Vec<(Word, u32)> = words.iter().cloned().zip(0..).collect();
         let number = |word: &Word| numbered.iter().find(|it| it.0 == *word).map(|it| it.1);
         let numbers = numbered.iter().filter_map(|(word, number)| match word {
@@ -57,6 +66,7 @@ impl Lexicon {
         });
         Ok(Lexicon {
             key,
+            way,
             absent: number(&Word::Absent),
             present: number(&Word::Present),
             numbers: numbers.collect(),
@@ -95,6 +105,20 @@ impl Lexicon {
                     self.leaf(&Leaf::Text(text), found);
                     false
                 });
+            }
+            Source::Path(_) => {
+                let scope = Scope { context, member: None };
+                if let Some(way) = &self.way {
+                    // `false` from the visitor: every value is shown.
+                    way.visit(scope, &mut |view| {
+                        there = true;
+                        null |= view.is_null();
+                        view.any_leaf(&mut |leaf| {
+                            self.leaf(leaf, found);
+                            false
+                        })
+                    });
+                }
             }
         }
         found.extend(self.present.filter(|_| there));

@@ -16,6 +16,8 @@ pub(super) fn cost(key: Key) -> f64 {
         Key::Literals(Source::Field(Field::RequestUri | Field::Name)) => 120.0,
         Key::Literals(Source::Field(_)) => 30.0,
         Key::Literals(Source::Derived(_)) => 90.0,
+        // The body has to be read, which is not worth it for a few rules: they may be tried.
+        Key::Values(Source::Path(_)) | Key::Literals(Source::Path(_)) => 3_000.0,
     }
 }
 
@@ -37,6 +39,7 @@ pub(super) fn share(key: Key, word: &Word) -> f64 {
             Source::Field(Field::Resource) => 0.08,
             Source::Field(_) => 0.03,
             Source::Derived(_) => 0.2,
+            Source::Path(_) => 0.05,
         },
     }
 }
@@ -50,5 +53,6 @@ fn absent(source: Source) -> f64 {
         Source::Field(Field::ApiGroup) => 0.5,
         Source::Field(_) => 0.2,
         Source::Derived(_) => 0.4,
+        Source::Path(_) => 0.5,
     }
 }

@@ -133,6 +133,23 @@ fn rules_that_demand_other_words_are_no_candidates() {
     assert_eq!(tried(&line.replace("pods", "leases")), (0, 0));
 }
 
+#[test]
+fn many_rules_on_one_field_of_a_body_are_no_candidates_either() {
+    let image = |it| {
+        format!(
+            "  sel:\n    requestObject.spec.containers.image|startswith: registry-{it}/\n  condition: sel\n"
+        )
+    };
+    let texts: Vec<String> = (0..50).map(|it| rule(it, &image(it))).collect();
+    let rules = set(&texts);
+    let mut scratch = Scratch::default();
+    let line = r#"{"auditID":"a","stage":"s","requestObject":{"spec":{"containers":[{"image":"x"},{"image":"Registry-7/x"}]}}}"#;
+    let (found, all) = both(&rules, &mut scratch, line);
+    assert_eq!((&found, all.len()), (&all, 1));
+    rules.matches(&event(line), &mut scratch, &mut Vec::new());
+    assert_eq!(scratch.prefilter.candidates().count(), 1);
+}
+
 fn fields() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "verb",
@@ -293,8 +310,63 @@ fn lines() -> impl Strategy<Value = String> {
     })
 }
 
+/// Rules on few fields of a body, so that asking for these pays.
+fn body_detections() -> impl Strategy<Value = String> {
+    let field = prop::sample::select(vec![
+        "requestObject.spec.name",
+        "requestObject.spec.containers.image",
+        "image",
+        "podSpec.hostPID",
+    ]);
+    let test = prop::sample::select(vec![
+        ": get",
+        ": null",
+        ": '*'",
+        "|contains: abc",
+        "|startswith: 'é'",
+        "|exists: true",
+        "|neq: get",
+        ": [403, 1]",
+        "|endswith: bc",
+        ": true",
+        "|contains|all: [abc, get]",
+        ": ''",
+        "|exists: false",
+    ]);
+    (field, test, any::<bool>()).prop_map(|(field, test, verb)| {
+        let verb = if verb { "    verb: patch\n" } else { "" };
+        format!("  sel:\n    {field}{test}\n{verb}  condition: sel\n")
+    })
+}
+
+fn bodies() -> impl Strategy<Value = String> {
+    let value = prop::sample::select(vec![
+        r#""get""#,
+        r#""xABCx""#,
+        "null",
+        "403",
+        "1e0",
+        "[]",
+        "{}",
+        r#"["get","\u0061bc"]"#,
+        r#""É""#,
+        "true",
+        r#""""#,
+    ]);
+    (prop::collection::vec(value, 4), 0..5_usize).prop_map(|(it, shape)| {
+        let [a, b, c, d] = [it[0], it[1], it[2], it[3]];
+        match shape {
+            0 => format!(r#"{{"spec":{{"name":{a},"containers":[{{"image":{b}}},{{"image":{c}}}],"hostPID":{d}}}}}"#),
+            1 => format!(r#"{{"spec":{{"template":{{"spec":{{"initContainers":[{{"image":{a}}}],"hostPID":{b}}}}}}}}}"#),
+            2 => format!(r#"{{"spec":{{"name":{a},"name":{b},"containers.image":{c}}},"spec.name":{d}}}"#),
+            3 => format!(r#"[{{"op":"add","path":"/spec/hostPID","value":{a}}},{{"op":"add","path":"/spec/containers/0/image","value":{b}}}]"#),
+            _ => a.to_owned(),
+        }
+    })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn the_index_leaves_no_match_out(
         detections in prop::collection::vec(detections(), 1..40),
@@ -305,6 +377,24 @@ proptest! {
         let mut scratch = Scratch::default();
         for line in &lines {
             let (found, all) = both(&rules, &mut scratch, line);
+            prop_assert_eq!(&found, &all, "{} {:?}", line, detections);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn many_rules_on_a_body_leave_no_match_out(
+        detections in prop::collection::vec(body_detections(), 60..90),
+        bodies in prop::collection::vec(bodies(), 10),
+    ) {
+        let texts: Vec<String> = (0..).zip(&detections).map(|(at, it)| rule(at, it)).collect();
+        let rules = set(&texts);
+        let mut scratch = Scratch::default();
+        for body in &bodies {
+            let line = format!(r#"{{"auditID":"a","stage":"s","verb":"patch","requestObject":{body}}}"#);
+            let (found, all) = both(&rules, &mut scratch, &line);
             prop_assert_eq!(&found, &all, "{} {:?}", line, detections);
         }
     }

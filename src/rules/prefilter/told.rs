@@ -12,7 +12,7 @@ pub(in crate::rules) fn told(node: &Node) -> Vec<(&'static str, Vec<Option<Strin
     let of = |(key, words): (Key, demand::Words)| {
         let Key::Values(source) = key else { return None };
         let values: Option<Vec<_>> = words.into_iter().map(value).collect();
-        Some((name(source), values?))
+        Some((name(source)?, values?))
     };
     demand::demands(node).clauses.into_iter().filter_map(of).collect()
 }
@@ -29,11 +29,13 @@ fn value(word: Word) -> Option<Option<String>> {
     }
 }
 
-fn name(source: Source) -> &'static str {
+/// `None`: it lies in a body, of which is told that it must be there.
+fn name(source: Source) -> Option<&'static str> {
     match source {
-        Source::Field(field) => field.path(),
+        Source::Field(field) => Some(field.path()),
         Source::Derived(derived) => {
-            DERIVED.iter().find(|(_, it, _)| *it == derived).map_or("", |(name, _, _)| name)
+            DERIVED.iter().find(|(_, it, _)| *it == derived).map(|(name, _, _)| *name)
         }
+        Source::Path(_) => None,
     }
 }

@@ -23,6 +23,7 @@ const OF_ITEMS: &[(&str, OfItem)] = &[
     ("letters beyond ASCII", letters_beyond_ascii),
     ("keywords in numbers", keywords_in_numbers),
     ("keywords that must all be there", keywords_all),
+    ("wildcards in keywords of a filter", keywords_of_filters),
     ("fieldref of lists and objects", fieldref_of_containers),
     ("fieldref with cased", fieldref_cased),
     ("fieldref in a block", fieldref_in_a_block),
@@ -208,6 +209,11 @@ fn keywords_in_numbers(item: &Item, values: &[&Value], _: &Value) -> bool {
 /// "Searched across the entire event": each may be in another value.
 fn keywords_all(item: &Item, _: &[&Value], _: &Value) -> bool {
     item.field.is_none() && item.is("all")
+}
+
+/// A keyword is searched anywhere in a value, with wildcards too, and in a filter as in a rule.
+fn keywords_of_filters(item: &Item, _: &[&Value], _: &Value) -> bool {
+    item.field.is_none() && item.filters && item.texts().any(wild)
 }
 
 /// Lists are compared member by member; what is `null` or an object equals nothing.

@@ -13,6 +13,8 @@ pub(crate) struct Item {
     pub(crate) field: Option<String>,
     /// The list whose members the block it stands in judges.
     pub(crate) block: Option<String>,
+    /// Whether it is a filter's.
+    pub(crate) filters: bool,
     pub(crate) modifiers: Vec<&'static str>,
     pub(crate) values: Vec<Value>,
 }
@@ -159,7 +161,13 @@ impl Writer<'_> {
         let values: Vec<Value> = (0..count).map(|_| self.wild()).collect();
         let all = count > 1 && self.random.percent(30);
         let modifiers = if all { vec!["all"] } else { Vec::new() };
-        self.items.push(Item { field: None, block: None, modifiers, values: values.clone() });
+        self.items.push(Item {
+            field: None,
+            block: None,
+            filters: self.filtering,
+            modifiers,
+            values: values.clone(),
+        });
         if all { json!({"|all": values}) } else { Value::Array(values) }
     }
 
@@ -236,7 +244,13 @@ impl Writer<'_> {
         } else {
             Value::Array(values.clone())
         };
-        self.items.push(Item { field: Some(path.to_owned()), block: None, modifiers, values });
+        self.items.push(Item {
+            field: Some(path.to_owned()),
+            block: None,
+            filters: self.filtering,
+            modifiers,
+            values,
+        });
         (key, value)
     }
 

@@ -218,11 +218,15 @@ fn keywords_of_filters(item: &Item, _: &[&Value], _: &Value) -> bool {
 
 /// Lists are compared member by member; what is `null` or an object equals nothing.
 fn fieldref_of_containers(item: &Item, values: &[&Value], event: &Value) -> bool {
-    let mut values = values.to_vec();
-    let many = values.len() > 1;
-    item.texts().for_each(|it| at(event, it, &mut values));
-    let odd = |it: &&Value| it.is_array() || it.is_null() || it.is_object();
-    item.is("fieldref") && (many || values.len() > 1 + item.values.len() || values.iter().any(odd))
+    let odd = |values: &[&Value]| {
+        values.len() > 1 || values.iter().any(|it| it.is_array() || it.is_null() || it.is_object())
+    };
+    let other = |it: &str| {
+        let mut values = Vec::new();
+        at(event, it, &mut values);
+        odd(&values)
+    };
+    item.is("fieldref") && (odd(values) || item.texts().any(other))
 }
 
 /// Names in a block are those of the member, on both sides.
@@ -244,6 +248,10 @@ fn times(item: &Item, values: &[&Value], _: &Value) -> bool {
 
 /// `annotations.authorization.k8s.io/decision` finds the key of that name.
 fn keys_with_dots(item: &Item, _: &[&Value], event: &Value) -> bool {
+    // A member of a list under such a key, as in `c.d[0]`.
+    if item.block.as_deref().is_some_and(|it| it.contains('.') && event.get(it).is_some()) {
+        return true;
+    }
     let dotted = |it: &str| it.starts_with("annotations.");
     let named = item.field.as_deref().is_some_and(dotted)
         || (item.is("fieldref") && item.texts().any(dotted));

@@ -166,7 +166,7 @@ impl Feeder<'_> {
 }
 
 /// A stream that ends where it would fail.
-struct UntilError(Box<dyn Read + Send>);
+pub(super) struct UntilError(pub(super) Box<dyn Read + Send>);
 
 impl Read for UntilError {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

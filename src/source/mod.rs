@@ -3,6 +3,7 @@
 pub mod chunk;
 pub mod find;
 pub mod open;
+pub mod place;
 pub mod receipt;
 pub mod rotated;
 pub mod tail;

@@ -3,7 +3,7 @@
 //! One rule: lines are read from one file at a time, and a file whose content may be that of
 //! another under a second name is placed only after the other is read or known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -102,8 +102,8 @@ struct State {
     survey: Duration,
     /// Since when nothing has the path, although the file is open.
     missing: Option<Duration>,
-    /// The latest name of a rotated file.
-    latest: Option<String>,
+    /// Names of rotated files that were seen.
+    names: BTreeSet<String>,
     /// What was told of the source's state last.
     told: Option<Option<String>>,
 }
@@ -124,6 +124,9 @@ const LOST_QUIET_MAX: Duration = Duration::from_secs(600);
 
 /// How many streams' ends are remembered before those that are committed are forgotten.
 const SENT_MAX: usize = 64;
+
+/// How many names of rotated files are remembered.
+const NAMES_MAX: usize = 10_000;
 
 /// How far ahead of this machine's clock a writer's may be.
 const AHEAD_MAX_MICROS: i64 = 300_000_000;
@@ -181,7 +184,7 @@ impl Follower<'_> {
             headroom: Headroom::new(source.rotation),
             survey: Duration::ZERO,
             missing: None,
-            latest: None,
+            names: BTreeSet::new(),
             told: None,
         }
     }
@@ -279,19 +282,20 @@ impl Follower<'_> {
     /// Notices a writer's clock that was set: a file that is rotated later has an older name.
     fn check_names(&self, state: &mut State, listed: &[Rotated]) {
         let ahead = self.intake.clock.now().saturating_add(AHEAD_MAX_MICROS);
-        let first = state.latest.is_none();
-        for file in listed {
-            let older = state.latest.as_ref().filter(|it| **it > file.stem && !first);
-            let than = match older {
-                Some(latest) if state.backlog.is_unseen(file) => latest.clone(),
+        let latest = state.names.last().cloned();
+        for file in listed.iter().filter(|it| !state.names.contains(&it.stem)).collect::<Vec<_>>() {
+            let than = match &latest {
+                Some(latest) if *latest > file.stem => latest.clone(),
                 _ if file.moment(&self.source.path).is_some_and(|it| it > ahead) => "now".to_owned(),
                 _ => continue,
             };
             let wrong = Wrong::ClockJumped { name: file.stem.clone(), than };
             self.tell(state, 0, &wrong, &[file.stem.as_bytes()]);
         }
-        let latest = listed.last().map(|it| it.stem.clone());
-        state.latest = state.latest.take().max(latest).or(Some(String::new()));
+        if state.names.len() > NAMES_MAX {
+            state.names.clear();
+        }
+        state.names.extend(listed.iter().map(|it| it.stem.clone()));
     }
 
     fn see_headroom(&self, state: &mut State, listed: &[Rotated]) {

@@ -35,14 +35,31 @@ impl Setting {
     }
 }
 
+/// What had become of a file's lines at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// All are committed.
+    Kept,
+    /// Not all are.
+    Unread,
+    /// And nothing of the whole log ever was.
+    NeverSeen,
+}
+
 /// One file under all its names.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Generation {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) deleted: bool,
-    /// Whether all its lines were committed when it was deleted.
-    pub(crate) kept_when_deleted: bool,
+    /// What had become of its lines when it was deleted, if it was.
+    pub(crate) deleted: Option<Sight>,
     stem: Option<String>,
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Generation { bytes, deleted, stem } = self;
+        write!(f, "{stem:?}: {} bytes, {} lines, {deleted:?}", bytes.len(), self.lines().count())
+    }
 }
 
 impl Generation {
@@ -131,7 +148,7 @@ impl Lumberjack {
 
     /// Every file that is there.
     pub(crate) fn present(&self) -> impl Iterator<Item = (PathBuf, &Generation)> {
-        self.generations.iter().filter(|it| !it.deleted).map(|it| {
+        self.generations.iter().filter(|it| it.deleted.is_none()).map(|it| {
             let path = match &it.stem {
                 Some(stem) => self.path.with_file_name(stem),
                 None => self.path.clone(),
@@ -141,8 +158,10 @@ impl Lumberjack {
     }
 
     /// One step. `kept` says whether a file's lines are committed.
-    pub(crate) fn step(&mut self, random: &mut Random, kept: &mut dyn FnMut(&Generation) -> bool) {
-        self.clock += random.below(5);
+    pub(crate) fn step(&mut self, random: &mut Random, kept: &mut dyn FnMut(&Generation) -> Sight) {
+        if random.one_in(2) {
+            self.clock += random.below(5);
+        }
         match random.below(20) {
             0 => self.restart(random),
             1 | 2 => self.mill_step(kept),
@@ -164,7 +183,7 @@ impl Lumberjack {
     /// Everything half done is done.
     pub(crate) fn settle(&mut self) {
         while self.compressing.is_some() {
-            self.mill_step(&mut |_| true);
+            self.mill_step(&mut |_| Sight::Kept);
         }
         if let (Some(rest), Some(file)) = (self.half.take(), &mut self.file) {
             file.write_all(&rest).unwrap();
@@ -186,7 +205,7 @@ impl Lumberjack {
 
     /// `Logger.Write`: a line that would make the file too long goes to a new one; one that is
     /// longer than a file may be is refused.
-    fn write(&mut self, random: &mut Random, kept: &mut dyn FnMut(&Generation) -> bool) {
+    fn write(&mut self, random: &mut Random, kept: &mut dyn FnMut(&Generation) -> Sight) {
         if let Some(rest) = self.half.take() {
             return self.append(&rest);
         }
@@ -219,7 +238,7 @@ impl Lumberjack {
     }
 
     /// `openExistingOrNew`: an existing file is appended to, unless the line does not fit.
-    fn open_existing_or_new(&mut self, length: u64, kept: &mut dyn FnMut(&Generation) -> bool) {
+    fn open_existing_or_new(&mut self, length: u64, kept: &mut dyn FnMut(&Generation) -> Sight) {
         self.mill = true;
         let Ok(metadata) = fs::metadata(&self.path) else { return self.open_new() };
         if metadata.len() + length >= self.setting.max_size && self.can_rotate(kept) {
@@ -241,11 +260,10 @@ impl Lumberjack {
         if let Ok(metadata) = fs::metadata(&self.path) {
             let name = self.backup_name();
             let collided = self.generations.iter_mut().rev()
-                .find(|it| !it.deleted && it.stem.as_deref() == Some(&name));
+                .find(|it| it.deleted.is_none() && it.stem.as_deref() == Some(&name));
             if let Some(older) = collided {
                 // `os.Rename` replaces what has the name.
-                older.deleted = true;
-                older.kept_when_deleted = true;
+                older.deleted = Some(Sight::Kept);
                 self.counts.collisions += 1;
             }
             fs::rename(&self.path, self.path.with_file_name(&name)).unwrap();
@@ -268,19 +286,19 @@ impl Lumberjack {
 
     /// Whether a rotation now would take nothing that this schedule has to keep: a kind one waits
     /// until a file that the rotation would push out, or take the name of, is read.
-    fn can_rotate(&mut self, kept: &mut dyn FnMut(&Generation) -> bool) -> bool {
+    fn can_rotate(&mut self, kept: &mut dyn FnMut(&Generation) -> Sight) -> bool {
         let name = self.backup_name();
-        let same = |it: &&Generation| !it.deleted && it.stem.as_deref() == Some(&name);
+        let same = |it: &&Generation| it.deleted.is_none() && it.stem.as_deref() == Some(&name);
         if let Some(older) = self.generations.iter().find(same) {
             // One in which a compressed file has the name would not be replaced but shadowed.
             let plain = self.path.with_file_name(&name).exists();
-            return plain && self.compressing.is_none() && kept(older);
+            return plain && self.compressing.is_none() && kept(older) == Sight::Kept;
         }
         true
     }
 
     /// A part of `millRunOnce`: remove what is too much, then compress the rest, file by file.
-    fn mill_step(&mut self, kept: &mut dyn FnMut(&Generation) -> bool) {
+    fn mill_step(&mut self, kept: &mut dyn FnMut(&Generation) -> Sight) {
         if let Some(mut work) = self.compressing.take() {
             let rest = &work.packed[work.written..];
             let next = rest.len().min(1 + work.packed.len() / 3);
@@ -317,22 +335,22 @@ impl Lumberjack {
     /// The names of old files, oldest first.
     fn backups(&self) -> Vec<String> {
         let mut names: Vec<String> =
-            self.generations.iter().filter(|it| !it.deleted).filter_map(|it| it.stem.clone()).collect();
+            self.generations.iter().filter(|it| it.deleted.is_none()).filter_map(|it| it.stem.clone()).collect();
         names.sort();
         names
     }
 
-    fn remove_old(&mut self, kept: &mut dyn FnMut(&Generation) -> bool) {
+    fn remove_old(&mut self, kept: &mut dyn FnMut(&Generation) -> Sight) {
         let names = self.backups();
         let surplus = names.len().saturating_sub(self.setting.max_backups);
         for name in &names[..surplus] {
             let at = self.generations.iter_mut()
-                .find(|it| !it.deleted && it.stem.as_ref() == Some(name)).unwrap();
-            let kept = kept(at);
-            if !kept && !self.setting.unkind {
+                .find(|it| it.deleted.is_none() && it.stem.as_ref() == Some(name)).unwrap();
+            let sight = kept(at);
+            if sight != Sight::Kept && !self.setting.unkind {
                 return;
             }
-            (at.deleted, at.kept_when_deleted) = (true, kept);
+            at.deleted = Some(sight);
             for ending in ["", ".gz"] {
                 fs::remove_file(self.path.with_file_name(format!("{name}{ending}"))).ok();
             }

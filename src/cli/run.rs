@@ -259,4 +259,12 @@ impl Watcher for Told {
         self.metrics.correlation_events_dropped.inc_by(it.dropped);
         self.metrics.correlation_findings_bare.inc_by(it.undetailed);
     }
+
+    fn stalled(&self, why: Option<&str>) {
+        self.metrics.archive_stalled.set(i64::from(why.is_some()));
+        match why {
+            None => self.readiness.set(Part::Archive),
+            Some(why) => self.readiness.unset(Part::Archive, why),
+        }
+    }
 }

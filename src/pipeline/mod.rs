@@ -17,6 +17,7 @@ pub mod lanes;
 mod quiet;
 pub mod reload;
 pub mod resume;
+pub mod stall;
 pub mod stop;
 pub mod tail;
 pub mod watch;

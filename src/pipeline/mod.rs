@@ -21,6 +21,7 @@ pub mod stall;
 pub mod stop;
 pub mod tail;
 pub mod watch;
+pub mod webhook;
 pub mod worker;
 
 pub use stop::Stop;

@@ -111,9 +111,9 @@ impl WebhookSource {
             );
             return Some(("inflight_bytes_max", why));
         }
-        if self.answer_within <= part_age_max {
+        if self.answer_within.0 < part_age_max.0 * 2 {
             let why = format!(
-                "{} is not more than archive.part_age_max, {part_age_max}: requests would be put off before their commit",
+                "{} is less than twice archive.part_age_max, {part_age_max}: requests would be put off before their commit",
                 self.answer_within
             );
             return Some(("answer_within", why));
@@ -222,7 +222,7 @@ mod tests {
             ("path: \"/a?b\"", "path"),
             ("body_bytes_max: 1KiB", "body_bytes_max"),
             ("inflight_bytes_max: 32MiB", "inflight_bytes_max"),
-            ("answer_within: 1s", "answer_within"),
+            ("answer_within: 1900ms", "answer_within"),
             ("answer_within: 30s", "answer_within"),
             ("connections_max: 20000", "connections_max"),
         ] {

@@ -53,7 +53,7 @@ pub enum DaemonError {
     Catalog(#[from] CatalogError),
 }
 
-/// Runs until asked to stop, then commits what was read. An archive that cannot be written for now, such as on
+/// Runs until asked to stop, then commits what was read. An archive that cannot be written at the moment, as on
 /// a full disk, is waited for.
 ///
 /// # Errors

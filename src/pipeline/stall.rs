@@ -1,4 +1,4 @@
-//! An archive that cannot be written for now -> a pipeline that waits, says so, and goes on by itself.
+//! An archive that cannot be written -> a pipeline that waits, says so, and goes on by itself.
 //!
 //! One rule: while it waits nothing is told "kept" and nothing is taken, so that lanes fill, sources stop and
 //! senders are asked to come again. What was taken stays in memory, and the same commit is tried again.
@@ -22,7 +22,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How long a pause lasts before it looks whether it was asked to stop.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Whether the archive cannot be written for now. Cheap to clone; all clones say the same.
+/// Whether the archive cannot be written at the moment. Cheap to clone; all clones say the same.
 #[derive(Debug, Clone, Default)]
 pub struct Stall(Arc<AtomicBool>);
 

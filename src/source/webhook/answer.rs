@@ -108,6 +108,7 @@ pub(super) async fn answer(
 }
 
 async fn post(port: &Port, route: &Route, peer: &Peer, parts: &Parts, body: Incoming) -> Said {
+    let began = port.clock.elapsed();
     if let Err(said) = admit(port, route, peer, &parts.headers) {
         if matches!(said.code, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             (route.desk.refused)(&format!("{} from {}", said.words, peer.from.ip()));
@@ -136,14 +137,23 @@ async fn post(port: &Port, route: &Route, peer: &Peer, parts: &Parts, body: Inco
             let (told, receipt) = route.inflight.join(Sha256::digest(&bytes).into(), reserved);
             // Sent again while it is under way: one copy is enough.
             let first = receipt.map(|it| (bytes, it));
-            keep(route, told, first).await
+            let within = patience(route, port.clock.elapsed().saturating_sub(began));
+            keep(route, within, told, first).await
         }
     }
 }
 
-/// Waits until the body is durable, no longer than is promised.
+/// How long a body that took so long to arrive waits for its commit: what is left of the time that is promised from
+/// the request's head on. A slow network does not take it all, or nothing that comes over it could ever be kept.
+fn patience(route: &Route, arrived_in: Duration) -> Duration {
+    let promised = route.place.answer_within;
+    promised.saturating_sub(arrived_in).max(promised / 2)
+}
+
+/// Waits until the body is durable, no longer than that.
 async fn keep(
     route: &Route,
+    within: Duration,
     mut told: super::inflight::Waiting,
     first: Option<(Vec<u8>, Receipt)>,
 ) -> Said {
@@ -159,7 +169,7 @@ async fn keep(
     };
     let unavailable =
         |words: &str, after| Said::again(StatusCode::SERVICE_UNAVAILABLE, words, after);
-    match timeout(route.place.answer_within, kept).await {
+    match timeout(within, kept).await {
         Ok(Some(Fate::Kept)) => Said::new(StatusCode::OK, "kept"),
         Ok(_) => unavailable("not kept: kustos ends, or the archive failed", BUSY_AGAIN),
         // It may become durable yet; sent again it is found to be there already.

@@ -136,8 +136,8 @@ impl Write for Held {
 
 #[cfg(test)]
 mod tests {
-    use super::super::inflight::Inflight;
     use super::*;
+    use crate::source::webhook::inflight::Inflight;
     use flate2::Compression;
     use flate2::write::GzEncoder;
 

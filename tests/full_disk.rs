@@ -81,3 +81,23 @@ fn a_program_that_is_stopped_on_a_full_disk_says_so_and_goes_on_at_the_next_star
     until(|| (kept(&site) == all(&texts)).then_some(()));
     daemon.end();
 }
+
+#[test]
+fn a_program_that_is_killed_and_started_on_a_full_disk_waits_there_as_well() {
+    let site = site();
+    let Some(disk) = Disk::mount(&site.archive(), "8m") else { return };
+    let texts: Vec<String> = (0..2).map(log).collect();
+    site.append(&texts[0]);
+    let daemon = site.start();
+    until(|| (kept(&site) == all(&texts[..1])).then_some(()));
+    disk.fill();
+    site.append(&texts[1]);
+    until(|| stalled(&daemon).then_some(()));
+    daemon.kill();
+    let daemon = site.start();
+    until(|| stalled(&daemon).then_some(()));
+    disk.clear();
+    until(|| (kept(&site) == all(&texts)).then_some(()));
+    daemon.end();
+    assert_eq!(kept(&site), all(&texts));
+}

@@ -75,6 +75,10 @@ impl Policy {
             );
             self.keep = known;
         }
+        if known == Some(self.keep) {
+            // Nothing is written where nothing changes: a start has to succeed on a full disk as well.
+            return Ok(());
+        }
         catalog.set_meta(KEEP, &self.keep.as_secs().to_string())
     }
 }

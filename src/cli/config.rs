@@ -206,6 +206,19 @@ sinks: [{kind: webhook, url: 'https://hooks.example.com/T0/secret'}]";
     }
 
     #[test]
+    fn what_a_webhook_needs_and_is_not_here_is_noted_and_no_mistake() {
+        let text = "archive: {dir: a}
+sources:
+  - { kind: webhook, cluster: c, listen: 0.0.0.0:1, tls: {cert: /no/crt, key: /no/key}, token_file: /no/token }";
+        checked(text).unwrap();
+        let config = Config::parse(text, Path::new("kustos.yaml")).unwrap();
+        let notes = unusable(&config);
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[0].starts_with("note: webhook on 0.0.0.0:1: /no/"), "{notes:?}");
+        assert!(notes[1].contains("source \"webhook-c\", token_file: "), "{notes:?}");
+    }
+
+    #[test]
     fn a_rule_that_cannot_be_read_is_a_wrong_configuration() {
         let wrong = checked("archive: {dir: a}\nrules: [/nowhere/rules]").unwrap_err();
         assert!(

@@ -95,3 +95,32 @@ fn certificates_that_are_exchanged_count_without_a_restart_and_broken_ones_do_no
     let kept: Vec<Vec<u8>> = [0, 1, 2, 4, 5].map(|it| batch(it, 1)).to_vec();
     assert_eq!(site.stored(), once(&kept));
 }
+
+#[test]
+fn whoever_shows_no_certificate_is_not_let_in_where_all_paths_ask_for_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().display().to_string();
+    let keys =
+        format!("tls: {{ cert: {at}/tls.crt, key: {at}/tls.key, client_ca: {at}/one-ca.pem }}");
+    let folder = dir.path().join("archive");
+    let site = Site::at(dir, &folder, &[("one", &keys)], "part_age_max: 50ms");
+    for (name, as_name) in
+        [("server.pem", "tls.crt"), ("server.key", "tls.key"), ("one-ca.pem", "one-ca.pem")]
+    {
+        show(&site, name, as_name);
+    }
+    let daemon = site.start();
+    let post = |shown: Option<&str>| {
+        let client = Client::tls(site.address, "servers-ca.pem", shown);
+        client.post("/audit/one", &batch(1, 1)).ok().map(|it| it.code)
+    };
+    assert_eq!(post(Some("client-one")), Some(200));
+    for _ in 0..5 {
+        assert_eq!(post(None), None);
+        assert_eq!(post(Some("client-two")), None);
+    }
+    let found = until(|| site.found("kustos-source-refused"));
+    assert!(found.body.contains("127.0.0.1"), "{}", found.body);
+    daemon.end();
+    assert_eq!(site.stored(), once([&batch(1, 1)]));
+}

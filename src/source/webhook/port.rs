@@ -138,6 +138,14 @@ impl Port {
         *held = Some(Arc::new(certificates));
     }
 
+    /// Somebody was not even let onto the port. It is told to its first source.
+    pub(super) fn refused(&self, detail: &str) {
+        let route = self.places.first().and_then(|it| self.routes().get(&it.path).cloned());
+        if let Some(route) = route {
+            (route.desk.refused)(detail);
+        }
+    }
+
     /// Its address, as a metric's label.
     pub(super) fn label(&self) -> ListenLabel {
         ListenLabel { listen: self.listening.listen.to_string() }

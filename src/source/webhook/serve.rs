@@ -192,6 +192,9 @@ impl Connection {
             Ok(Err(error)) => {
                 self.port.metrics.webhook_handshakes_failed.inc();
                 tracing::debug!(from = %self.from, %error, "a handshake failed");
+                if tls::is_refusal(&error) {
+                    self.port.refused(&format!("{error} from {}", self.from.ip()));
+                }
             }
             Err(_) => {
                 self.port.metrics.webhook_handshakes_failed.inc();

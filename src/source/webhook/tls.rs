@@ -160,3 +160,10 @@ fn certificates(path: &Path, seen: &Seen) -> Result<Vec<CertificateDer<'static>>
         CertificateDer::pem_slice_iter(held).collect::<Result<_, _>>().map_err(|_| wrong())?;
     if found.is_empty() { Err(wrong()) } else { Ok(found) }
 }
+
+/// Whether a handshake failed because of the certificate that the client showed, or did not show.
+pub(super) fn is_refusal(error: &io::Error) -> bool {
+    use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
+    let why = error.get_ref().and_then(|it| it.downcast_ref::<rustls::Error>());
+    matches!(why, Some(InvalidCertificate(_) | NoCertificatesPresented))
+}

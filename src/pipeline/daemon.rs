@@ -83,12 +83,8 @@ pub fn run(
         move |job: lanes::Job| worker.work(job)
     };
     let result = lanes::run(daemon.width, &daemon.rules, enter, make, |exit| {
-        let insistence = Insistence {
-            clock: &*daemon.clock,
-            stop: &daemon.stop,
-            stall: &stall,
-            told: &|why| watcher.stalled(why),
-        };
+        let insistence =
+            Insistence { clock: &*daemon.clock, stop: &daemon.stop, stall: &stall, watcher };
         let result = commit_all(daemon, exit, (archivist, &insistence), &quiet);
         // Whatever ended it, the sources must not go on reading into nothing.
         daemon.stop.ask();

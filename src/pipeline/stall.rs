@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::archivist::{Archivist, ArchivistError};
+use super::daemon::Watcher;
 use super::stop::Stop;
 use crate::cause;
 use crate::clock::Clock;
@@ -74,7 +75,7 @@ pub(super) struct Insistence<'a> {
     pub(super) stop: &'a Stop,
     pub(super) stall: &'a Stall,
     /// Told why the archive cannot be written, and when it can be again.
-    pub(super) told: &'a dyn Fn(Option<&str>),
+    pub(super) watcher: &'a dyn Watcher,
 }
 
 impl Insistence<'_> {
@@ -116,7 +117,7 @@ impl Insistence<'_> {
             error,
             "the archive cannot be written: nothing is acknowledged until it can; trying again"
         );
-        (self.told)(Some(error));
+        self.watcher.stalled(Some(error));
         let detail = format!(
             "the archive cannot be written: {error}; nothing is acknowledged until it can, sources wait and senders are put off"
         );
@@ -133,7 +134,7 @@ impl Insistence<'_> {
         let seconds = self.clock.elapsed().saturating_sub(since).as_secs();
         self.stall.set(false);
         tracing::info!(seconds, "the archive can be written again");
-        (self.told)(None);
+        self.watcher.stalled(None);
         let detail = format!(
             "the archive can be written again after {seconds} s; an API server that could not deliver for so long may have dropped events"
         );
@@ -156,7 +157,8 @@ impl Insistence<'_> {
             detail,
             key: key.to_be_bytes().to_vec(),
         };
-        archivist.report(&trouble).map(drop)
+        self.watcher.found(&archivist.report(&trouble)?);
+        Ok(())
     }
 
     fn wait(&self, pause: Duration) {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::client::{Client, Outcome, deliver};
+use super::client::{Client, Outcome, Post, deliver};
 use super::common::daemon::until;
 use super::common::disk::{Disk, stalled};
 use super::site::Site;
@@ -19,12 +19,9 @@ const EVENTS: usize = 400;
 /// Posts batches until it is told to stop: each on a thread of its own at its time, as the batch backend does. Gives
 /// what became of each.
 struct Backend<'a> {
-    client: &'a Client,
-    path: &'a str,
+    post: Post<'a>,
     /// Between two posts: an API server sends ten a second.
     every: Duration,
-    /// A second of the pauses between attempts.
-    second: Duration,
     /// Batches that were told "kept" so far.
     kept: AtomicUsize,
 }
@@ -33,10 +30,10 @@ impl Backend<'_> {
     fn run(&self, bodies: impl Iterator<Item = Vec<u8>>) -> Vec<(Vec<u8>, Outcome)> {
         let done = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            for body in bodies {
+            for (number, body) in bodies.enumerate() {
                 let done = &done;
                 scope.spawn(move || {
-                    let outcome = deliver(self.client, self.path, &body, self.second);
+                    let outcome = deliver(&self.post, &body, number % 7 == 3);
                     self.kept.fetch_add(usize::from(outcome.kept), Ordering::SeqCst);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push((body, outcome));
                 });
@@ -72,10 +69,8 @@ fn a_program_that_is_killed_loses_no_batch_and_keeps_none_twice() {
         (!ended.load(Ordering::SeqCst)).then(|| batch(number, EVENTS))
     });
     let backend = Backend {
-        client: &client,
-        path: "/audit/c",
+        post: Post { client: &client, path: "/audit/c", second: Duration::from_millis(200) },
         every: Duration::from_millis(50),
-        second: Duration::from_millis(200),
         kept: AtomicUsize::new(0),
     };
     let outcomes = std::thread::scope(|scope| {
@@ -132,10 +127,8 @@ fn a_full_disk_stops_the_answers_and_not_the_program_and_room_starts_them_again(
         (!room.load(Ordering::SeqCst)).then(|| batch(number, EVENTS))
     });
     let backend = Backend {
-        client: &client,
-        path: "/audit/c",
+        post: Post { client: &client, path: "/audit/c", second: Duration::from_millis(300) },
         every: Duration::from_millis(10),
-        second: Duration::from_millis(300),
         kept: AtomicUsize::new(0),
     };
     let outcomes = std::thread::scope(|scope| {

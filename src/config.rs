@@ -113,10 +113,16 @@ pub struct Archive {
 
 /// One place that events come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Source {
+    /// A log file that an API server writes and rotates.
+    File(FileSource),
+}
+
+/// A log file that an API server writes and rotates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
-    /// Which kind of place it is.
-    pub kind: SourceKind,
+pub struct FileSource {
     /// The cluster its events are of. Part of every event's identity: do not rename.
     pub cluster: String,
     /// The audit log. Its rotated siblings belong to it.
@@ -124,14 +130,6 @@ pub struct Source {
     /// Its name in metrics and findings. Default: the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-}
-
-/// A kind of source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SourceKind {
-    /// A log file that an API server writes and rotates.
-    File,
 }
 
 /// Rules to load.
@@ -364,7 +362,7 @@ impl Config {
     fn check_names(&self, file: &Path) -> Result<(), ConfigError> {
         let mut sources = BTreeSet::new();
         for (at, source) in self.sources.iter().enumerate() {
-            named(file, &format!("sources[{at}].cluster"), &source.cluster)?;
+            named(file, &format!("sources[{at}].cluster"), source.cluster())?;
             if !sources.insert(source.name()) {
                 let why = format!("there are two sources {:?}", source.name());
                 return Err(invalid(file, &format!("sources[{at}]"), why));
@@ -383,9 +381,18 @@ impl Config {
 }
 
 impl Source {
+    /// The cluster its events are of.
+    pub fn cluster(&self) -> &str {
+        match self {
+            Source::File(it) => &it.cluster,
+        }
+    }
+
     /// The name that metrics and findings know it by.
     pub fn name(&self) -> String {
-        self.name.clone().unwrap_or_else(|| self.path.display().to_string())
+        match self {
+            Source::File(it) => it.name.clone().unwrap_or_else(|| it.path.display().to_string()),
+        }
     }
 }
 

@@ -39,15 +39,23 @@ fn every_key_is_documented_and_every_documented_key_is_known() {
     assert_eq!(listed, known);
 }
 
-/// Every key that holds a plain value, as `archive.dir`, `sources[].path`, `webhook.url`.
+/// Every key that holds a plain value, as `archive.dir`, `sources[file].path`, `webhook.url`.
 fn keys(root: &Value, schema: &Value, at: &str, found: &mut BTreeSet<String>) {
     let schema = follow(root, schema);
-    if let Some(kinds) = schema.get("oneOf").filter(|_| at == "sinks[]").and_then(Value::as_array) {
+    let common: Option<&[&str]> = match at {
+        "sinks[]" => Some(&["kind", "name", "min_level"]),
+        "sources[]" => Some(&["kind", "name", "cluster"]),
+        _ => None,
+    };
+    let kinds = schema.get("oneOf").and_then(Value::as_array);
+    if let Some((common, kinds)) = common.zip(kinds) {
         for kind in kinds {
+            let kind = follow(root, kind);
             let name = kind["properties"]["kind"]["const"].as_str().unwrap();
-            for key in kind["properties"].as_object().unwrap().keys() {
-                let common = ["kind", "name", "min_level"].contains(&key.as_str());
-                found.insert(format!("{}.{key}", if common { "sinks[]" } else { name }));
+            let own = if at == "sinks[]" { name.to_owned() } else { format!("sources[{name}]") };
+            for (key, schema) in kind["properties"].as_object().unwrap() {
+                let at = if common.contains(&key.as_str()) { at } else { &*own };
+                keys(root, schema, &format!("{at}.{key}"), found);
             }
         }
     } else if let Some(properties) = schema.get("properties").and_then(Value::as_object) {

@@ -12,7 +12,7 @@ use crate::archive::keep::Policy;
 use crate::archive::recover::Archive;
 use crate::archive::rulesets;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, LogFormat, Settings};
+use crate::config::{self, Config, LogFormat, Settings};
 use crate::detect::Limits;
 use crate::metrics::{
     EventLabels, FindingLabels, MarkedLabels, Metrics, SourceLabel, SourceLabels, stage,
@@ -20,8 +20,9 @@ use crate::metrics::{
 use crate::pipeline::archivist::{Archivist, Committed, Pace};
 use crate::pipeline::daemon::{self, Daemon, Watcher};
 use crate::pipeline::in_force::InForce;
+use crate::pipeline::intake::{Observer, Source, SourceName};
 use crate::pipeline::lanes::Width;
-use crate::pipeline::tail::{Observer, Source};
+use crate::pipeline::tail::FileSource;
 use crate::pipeline::watch::Look;
 use crate::pipeline::worker::{Found, Taken};
 use crate::rules::RuleSet;
@@ -128,13 +129,15 @@ fn sinks(config: &Config) -> Result<Vec<Named>> {
         .map_err(|error| super::shared::Usage(format!("{:#}", anyhow::Error::from(error))).into())
 }
 
-fn sources(config: &Config) -> Vec<Source> {
+fn sources(config: &Config) -> Vec<Box<dyn Source>> {
     let line_bytes_max = usize::try_from(config.limits.line_bytes_max.0).unwrap_or(usize::MAX);
-    let source = |it: &crate::config::Source| Source {
-        cluster: it.cluster.as_str().into(),
-        name: it.name().into(),
-        path: it.path.clone(),
-        line_bytes_max,
+    let source = |it: &config::Source| -> Box<dyn Source> {
+        let name = SourceName { cluster: it.cluster().into(), name: it.name().into() };
+        match it {
+            config::Source::File(it) => {
+                Box::new(FileSource { name, path: it.path.clone(), line_bytes_max })
+            }
+        }
     };
     config.sources.iter().map(source).collect()
 }
@@ -193,7 +196,7 @@ struct Told {
 }
 
 impl Observer for Told {
-    fn lag(&self, source: &Source, bytes: u64) {
+    fn lag(&self, source: &SourceName, bytes: u64) {
         let label = SourceLabel { source: source.name.to_string() };
         self.metrics
             .source_lag_bytes
@@ -201,7 +204,7 @@ impl Observer for Told {
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
-    fn state(&self, source: &Source, failure: Option<&str>) {
+    fn state(&self, source: &SourceName, failure: Option<&str>) {
         match failure {
             None => self.readiness.set(Part::Sources),
             Some(why) => self.readiness.unset(Part::Sources, format!("{}: {why}", source.name)),

@@ -19,9 +19,10 @@ use crate::archive::part::{self, PartError, Placed};
 use crate::archive::recover::Archive;
 use crate::archive::stored::Boundary;
 use crate::clock::Clock;
-use crate::detect::{self, Finding, Limits};
+use crate::detect::{self, Finding, Limits, Trouble};
 use crate::rules::RuleSet;
 use crate::seal::leaf::Chain;
+use crate::source::Receipt;
 
 /// Clusters and dates that have rows in memory at one time. A shuffled file of many days would
 /// otherwise become as many tiny parts at once.
@@ -149,6 +150,8 @@ pub struct Archivist {
     sources: BTreeMap<i64, Kept>,
     findings: Vec<FindingRow>,
     counts: BTreeMap<Arc<str>, Counts>,
+    /// Of what was taken since the last commit.
+    receipts: Vec<Receipt>,
     next_seq: i64,
     correlating: Correlating,
     readers: usize,
@@ -181,6 +184,7 @@ impl Archivist {
             sources: BTreeMap::new(),
             findings: Vec::new(),
             counts: BTreeMap::new(),
+            receipts: Vec::new(),
             next_seq,
             correlating: Correlating::new(Limits::default()),
             readers: lanes::Width::default().workers,
@@ -239,6 +243,7 @@ impl Archivist {
         let kept =
             self.sources.entry(done.stream.source).or_insert_with(|| Kept::new(&done.stream));
         kept.take(&done);
+        self.receipts.extend(done.receipt);
         add(self.counts.entry(Arc::clone(&done.stream.cluster)).or_default(), &done.counts);
         let (stream, counts) = (Arc::clone(&done.stream), done.counts.clone());
         let mut findings = Vec::new();
@@ -252,6 +257,19 @@ impl Archivist {
         }
         let findings = findings.iter().map(Found::of).collect();
         Ok(Took { committed, taken: Taken { stream, counts, findings } })
+    }
+
+    /// Records what is wrong with a source, as a finding.
+    ///
+    /// # Errors
+    /// When the catalog refuses.
+    pub fn report(&mut self, trouble: &Trouble) -> Result<Vec<Found>, ArchivistError> {
+        let ruleset = self.policy.ruleset.clone().unwrap_or_default();
+        let finding = trouble.finding(&ruleset);
+        self.since.get_or_insert_with(|| self.clock.elapsed());
+        let found = vec![Found::of(&finding)];
+        self.record(&[finding])?;
+        Ok(found)
     }
 
     /// Nothing came of a cluster up to that time, µs, by the clock; gives what that came to.
@@ -339,6 +357,7 @@ impl Archivist {
         // next start removes them and the sources are read again from their last position.
         self.archive.catalog.commit(&commit)?;
         self.correlating.written();
+        self.receipts.drain(..).for_each(Receipt::keep);
         let mut committed = Committed {
             findings: std::mem::take(&mut self.findings),
             parts: commit.parts.len(),

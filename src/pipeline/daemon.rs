@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::archivist::{Archivist, ArchivistError, Committed};
 use super::in_force::InForce;
+use super::intake::{Intake, Observer, Source};
 use super::lanes::{self, Entrance, Received, Width};
 use super::quiet::Quiet;
 use super::stop::{Stop, guarded};
-use super::tail::{Follower, Observer, Source};
-use super::worker::{Done, Found, Taken, Worker};
+use super::worker::{Found, Output, Taken, Worker};
 use crate::archive::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
 
@@ -17,8 +17,8 @@ use crate::clock::Clock;
 pub struct Daemon {
     /// The archive's folder.
     pub dir: PathBuf,
-    /// What is followed.
-    pub sources: Vec<Source>,
+    /// Where lines come from.
+    pub sources: Vec<Box<dyn Source>>,
     /// The rules. They may be exchanged while it runs.
     pub rules: InForce,
     /// Tells the time.
@@ -67,15 +67,14 @@ pub fn run(
             for (source, catalog) in daemon.sources.iter().zip(catalogs) {
                 let entrance = entrance.clone();
                 let (clock, stop) = (&*daemon.clock, &daemon.stop);
-                let follower =
-                    Follower { source, catalog, clock, entrance, observer: &quiet, stop };
-                scope.spawn(guarded("source", move || follower.follow()));
+                let intake = Intake { catalog, clock, entrance, observer: &quiet, stop };
+                scope.spawn(guarded("source", move || source.run(intake)));
             }
         });
     };
     let make = || {
         let mut worker = Worker::storing(Arc::clone(&daemon.clock));
-        move |job: lanes::Job| worker.work(&job)
+        move |job: lanes::Job| worker.work(job)
     };
     let result = lanes::run(daemon.width, &daemon.rules, enter, make, |exit| {
         let result = commit_all(daemon, exit, archivist, &quiet);
@@ -88,7 +87,7 @@ pub fn run(
 
 fn commit_all(
     daemon: &Daemon,
-    exit: &mut lanes::Exit<Done>,
+    exit: &mut lanes::Exit<Output>,
     archivist: &mut Archivist,
     quiet: &Quiet<'_>,
 ) -> Result<(), ArchivistError> {
@@ -102,9 +101,13 @@ fn commit_all(
     tell(archivist.judge_by(&daemon.rules.rules())?);
     loop {
         match exit.next(archivist.patience()) {
-            Received::Done(done) => {
+            Received::Done(Output::Trouble(trouble, rules)) => {
+                tell(archivist.judge_by(&rules)?);
+                watcher.found(&archivist.report(&trouble)?);
+            }
+            Received::Done(Output::Done(done)) => {
                 quiet.heard(&done.stream.cluster, daemon.clock.elapsed());
-                let took = archivist.take(done)?;
+                let took = archivist.take(*done)?;
                 tell(took.committed);
                 watcher.taken(&took.taken);
             }

@@ -7,7 +7,7 @@ use super::feed::pump;
 use super::in_force::InForce;
 use super::lanes::{self, Entrance, PATIENCE, Received, Stream, Width};
 use super::stop::Stop;
-use super::worker::{Counts, Worker};
+use super::worker::{Counts, Output, Worker};
 use crate::clock::Clock;
 use crate::detect::{Finding, Limits};
 use crate::rules::RuleSet;
@@ -52,7 +52,7 @@ pub fn detect<E: Send>(
     };
     let make = || {
         let mut worker = Worker::detecting(Arc::clone(&job.clock));
-        move |job: lanes::Job| worker.work(&job)
+        move |job: lanes::Job| worker.work(job)
     };
     let mut correlating = Correlating::new(Limits::default());
     correlating.judge_by(&job.rules);
@@ -60,14 +60,15 @@ pub fn detect<E: Send>(
         lanes::run(job.width, &InForce::new(Arc::clone(&job.rules)), enter, make, |exit| {
             loop {
                 match exit.next(PATIENCE) {
-                    Received::Done(done) => {
+                    // Files that are read once have no trouble to tell of.
+                    Received::Done(Output::Trouble(..)) | Received::Idle => {}
+                    Received::Done(Output::Done(done)) => {
                         let mut findings = Vec::new();
                         for step in done.steps {
                             correlating.step(&done.stream.cluster, step, &mut findings);
                         }
                         take(findings, &done.counts)?;
                     }
-                    Received::Idle => {}
                     Received::End => return Ok(()),
                 }
             }

@@ -10,7 +10,7 @@ use super::in_force::InForce;
 use super::lanes::{self, Entrance, Exit, PATIENCE, Received, Width};
 use super::resume::ResumeError;
 use super::stop::Stop;
-use super::worker::{Done, Worker};
+use super::worker::{Output, Worker};
 use crate::archive::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
 use crate::rules::RuleSet;
@@ -101,7 +101,7 @@ pub fn ingest<E: From<ArchivistError> + Send>(
     };
     let make = || {
         let mut worker = Worker::storing(Arc::clone(&job.clock));
-        move |job: lanes::Job| worker.work(&job)
+        move |job: lanes::Job| worker.work(job)
     };
     // Nothing was taken yet, so that there is nothing to commit before.
     drop(archivist.judge_by(&job.rules)?);
@@ -115,15 +115,16 @@ pub fn ingest<E: From<ArchivistError> + Send>(
 }
 
 fn commit_all<E: From<ArchivistError>>(
-    exit: &mut Exit<Done>,
+    exit: &mut Exit<Output>,
     archivist: &mut Archivist,
     settle: &Settle,
     take: &mut impl FnMut(&mut Archivist, Committed) -> Result<(), E>,
 ) -> Result<(), E> {
     loop {
         match exit.next(PATIENCE) {
-            Received::Done(done) => {
-                if let Some(committed) = archivist.take(done)?.committed {
+            Received::Done(Output::Trouble(trouble, _)) => drop(archivist.report(&trouble)?),
+            Received::Done(Output::Done(done)) => {
+                if let Some(committed) = archivist.take(*done)?.committed {
                     take(archivist, committed)?;
                 }
             }

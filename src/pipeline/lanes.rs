@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::in_force::InForce;
 use super::stop::guarded;
+use crate::detect::Trouble;
 use crate::rules::RuleSet;
 use crate::seal::leaf::Chain;
-use crate::source::Chunk;
+use crate::source::{Chunk, Framing, Receipt};
 
 /// Chunks that wait for a worker, or for the archivist, unless configured otherwise.
 pub const LANE_CHUNKS_MAX: usize = 8;
@@ -33,16 +34,34 @@ pub struct Stream {
     pub chain: Chain,
 }
 
-/// A chunk on its way to a worker.
+/// A load on its way to a worker.
 #[derive(Debug)]
 pub struct Job {
     index: u64,
-    /// The stream it is of.
+    /// What is to be done.
+    pub load: Load,
+    /// What judges it.
+    pub rules: Arc<RuleSet>,
+}
+
+/// What goes through a lane.
+#[derive(Debug)]
+pub enum Load {
+    /// Lines of a stream.
+    Lines(Lines),
+    /// What a source found wrong, in its place between the lines.
+    Trouble(Trouble),
+}
+
+/// Lines of a stream, and whom to tell what became of them.
+#[derive(Debug)]
+pub struct Lines {
+    /// The stream.
     pub stream: Arc<Stream>,
     /// The lines.
     pub chunk: Chunk,
-    /// What judges them.
-    pub rules: Arc<RuleSet>,
+    /// Spent by the commit that makes them durable; a source that goes on from the catalog's positions needs none.
+    pub receipt: Option<Receipt>,
 }
 
 /// Where sources put their chunks.
@@ -56,15 +75,30 @@ pub struct Entrance {
 impl Entrance {
     /// Waits until there is room. False: the pipeline has ended, and the source should too.
     pub fn put(&self, stream: &Arc<Stream>, chunk: Chunk) -> bool {
-        // In one step: a later chunk is never judged by an older set.
-        let (index, rules) =
-            self.rules.hold(|it| (self.next.fetch_add(1, Ordering::SeqCst), Arc::clone(it)));
-        self.jobs.send(Job { index, stream: Arc::clone(stream), chunk, rules }).is_ok()
+        self.send(Load::Lines(Lines { stream: Arc::clone(stream), chunk, receipt: None }))
+    }
+
+    /// As [`Entrance::put`], for a source that has to tell its sender.
+    pub fn put_for(&self, receipt: Receipt, stream: &Arc<Stream>, chunk: Chunk) -> bool {
+        let stream = Arc::clone(stream);
+        self.send(Load::Lines(Lines { stream, chunk, receipt: Some(receipt) }))
     }
 
     /// Says that a stream has ended at that offset. False as for [`Entrance::put`].
     pub fn end(&self, stream: &Arc<Stream>, offset: u64) -> bool {
-        self.put(stream, Chunk { start: offset, bytes: Vec::new(), fragment: false })
+        self.put(stream, Chunk { start: offset, bytes: Vec::new(), framing: Framing::Lines })
+    }
+
+    /// Tells what is wrong with a source. False as for [`Entrance::put`].
+    pub fn report(&self, trouble: Trouble) -> bool {
+        self.send(Load::Trouble(trouble))
+    }
+
+    fn send(&self, load: Load) -> bool {
+        // In one step: a later chunk is never judged by an older set.
+        let (index, rules) =
+            self.rules.hold(|it| (self.next.fetch_add(1, Ordering::SeqCst), Arc::clone(it)));
+        self.jobs.send(Job { index, load, rules }).is_ok()
     }
 }
 
@@ -198,18 +232,23 @@ mod tests {
         })
     }
 
+    fn at(start: u64) -> Chunk {
+        Chunk { start, bytes: Vec::new(), framing: Framing::Lines }
+    }
+
     #[test]
     fn chunks_come_out_in_the_order_they_went_in() {
         let stream = stream();
         let enter = |entrance: Entrance| {
             for start in 0..500 {
-                assert!(entrance.put(&stream, Chunk { start, bytes: Vec::new(), fragment: false }));
+                assert!(entrance.put(&stream, at(start)));
             }
         };
         let make = || {
             |job: Job| {
-                (0..job.chunk.start * 7919 % 500)
-                    .fold(job.chunk.start, |it, _| std::hint::black_box(it))
+                let Load::Lines(lines) = job.load else { panic!("no trouble was put in") };
+                let start = lines.chunk.start;
+                (0..start * 7919 % 500).fold(start, |it, _| std::hint::black_box(it))
             }
         };
         let out = run(Width { workers: 4, lane_chunks_max: 2 }, &rules(), enter, make, |exit| {
@@ -226,7 +265,7 @@ mod tests {
     fn a_source_is_told_when_the_pipeline_has_ended() {
         let stream = stream();
         let enter = |entrance: Entrance| {
-            while entrance.put(&stream, Chunk { start: 0, bytes: Vec::new(), fragment: false }) {}
+            while entrance.put(&stream, at(0)) {}
         };
         run(
             Width { workers: 2, lane_chunks_max: 2 },

@@ -12,6 +12,7 @@ pub mod history;
 pub mod hunt;
 pub mod in_force;
 pub mod ingest;
+pub mod intake;
 pub mod lanes;
 mod quiet;
 pub mod reload;

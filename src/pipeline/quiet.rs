@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::daemon::Watcher;
-use super::tail::{Observer, Source};
+use super::intake::{Observer, Source, SourceName};
 
 /// How long nothing has come before silence counts.
 const QUIET: Duration = Duration::from_secs(5);
@@ -31,9 +31,9 @@ pub(super) struct Quiet<'w> {
 }
 
 impl<'w> Quiet<'w> {
-    pub(super) fn new(sources: &[Source], watcher: &'w dyn Watcher) -> Quiet<'w> {
+    pub(super) fn new(sources: &[Box<dyn Source>], watcher: &'w dyn Watcher) -> Quiet<'w> {
         let mut clusters: BTreeMap<Arc<str>, Cluster> = BTreeMap::new();
-        for source in sources {
+        for source in sources.iter().map(|it| it.name()) {
             let cluster = clusters
                 .entry(Arc::clone(&source.cluster))
                 .or_insert_with(|| Cluster { waits: BTreeMap::new(), heard: Duration::ZERO });
@@ -76,7 +76,7 @@ impl<'w> Quiet<'w> {
         now.saturating_sub(QUIET_MICROS)
     }
 
-    fn set(&self, source: &Source, waits: bool) {
+    fn set(&self, source: &SourceName, waits: bool) {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         let cluster = clusters.get_mut(&source.cluster);
         if let Some(known) = cluster.and_then(|it| it.waits.get_mut(&source.name)) {
@@ -86,13 +86,13 @@ impl<'w> Quiet<'w> {
 }
 
 impl Observer for Quiet<'_> {
-    fn lag(&self, source: &Source, bytes: u64) {
+    fn lag(&self, source: &SourceName, bytes: u64) {
         // Told whenever it has read to its end and waits.
         self.set(source, true);
         self.watcher.lag(source, bytes);
     }
 
-    fn state(&self, source: &Source, failure: Option<&str>) {
+    fn state(&self, source: &SourceName, failure: Option<&str>) {
         if failure.is_some() {
             self.set(source, false);
         }
@@ -104,13 +104,14 @@ impl Observer for Quiet<'_> {
 mod tests {
     use super::*;
     use crate::pipeline::archivist::Committed;
+    use crate::pipeline::intake::Intake;
     use crate::pipeline::worker::{Found, Taken};
 
     struct Nobody;
 
     impl Observer for Nobody {
-        fn lag(&self, _: &Source, _: u64) {}
-        fn state(&self, _: &Source, _: Option<&str>) {}
+        fn lag(&self, _: &SourceName, _: u64) {}
+        fn state(&self, _: &SourceName, _: Option<&str>) {}
     }
 
     impl Watcher for Nobody {
@@ -119,16 +120,25 @@ mod tests {
         fn committed(&self, _: &Committed) {}
     }
 
+    struct Silent(SourceName);
+
+    impl Source for Silent {
+        fn name(&self) -> &SourceName {
+            &self.0
+        }
+
+        fn run(&self, _: Intake<'_>) {}
+    }
+
     #[test]
     fn a_cluster_is_silent_when_all_its_sources_wait_and_nothing_came() {
-        let source = |cluster: &str, name: &str| Source {
+        let name = |(cluster, name): (&str, &str)| SourceName {
             cluster: cluster.into(),
             name: name.into(),
-            path: name.into(),
-            line_bytes_max: 1,
         };
-        let sources = [source("a", "1"), source("a", "2"), source("b", "3")];
-        let quiet = Quiet::new(&sources, &Nobody);
+        let sources = [("a", "1"), ("a", "2"), ("b", "3")].map(name);
+        let boxed = |name: &SourceName| Box::new(Silent(name.clone())) as Box<dyn Source>;
+        let quiet = Quiet::new(&sources.iter().map(boxed).collect::<Vec<_>>(), &Nobody);
         let silent = || quiet.silent(2 * QUIET).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert!(silent().is_empty());
         quiet.lag(&sources[0], 0);

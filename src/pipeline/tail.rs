@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::feed::pump;
-use super::lanes::{Entrance, Stream};
+use super::intake::{Intake, Source, SourceName};
+use super::lanes::Stream;
 use super::resume::{Located, Named, ResumeError, locate};
-use super::stop::Stop;
-use crate::archive::catalog::Catalog;
 use crate::cause;
-use crate::clock::Clock;
 use crate::source::chunk::Chunker;
 use crate::source::open::{Input, OpenError, open, open_at};
 use crate::source::rotated::{Rotated, rotated};
@@ -21,39 +19,29 @@ use crate::source::{self, Chunk};
 
 /// One path to follow.
 #[derive(Debug, Clone)]
-pub struct Source {
-    /// The cluster it is of.
-    pub cluster: Arc<str>,
-    /// Its name in findings and metrics.
-    pub name: Arc<str>,
+pub struct FileSource {
+    /// What it is called.
+    pub name: SourceName,
     /// The file.
     pub path: PathBuf,
     /// The longest line that is decoded.
     pub line_bytes_max: usize,
 }
 
-/// What the daemon is told of a source.
-pub trait Observer: Send + Sync {
-    /// How many bytes the file holds that were not yet read.
-    fn lag(&self, source: &Source, bytes: u64);
-    /// The source works again, or does not.
-    fn state(&self, source: &Source, failure: Option<&str>);
+impl Source for FileSource {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn run(&self, intake: Intake<'_>) {
+        Follower { source: self, intake }.follow();
+    }
 }
 
 /// Follows one path into the pipeline.
-pub struct Follower<'a> {
-    /// The path.
-    pub source: &'a Source,
-    /// Says where a file goes on.
-    pub catalog: Catalog,
-    /// Tells the time.
-    pub clock: &'a dyn Clock,
-    /// Where chunks go.
-    pub entrance: Entrance,
-    /// Whom to tell.
-    pub observer: &'a dyn Observer,
-    /// Ends it.
-    pub stop: &'a Stop,
+struct Follower<'a> {
+    source: &'a FileSource,
+    intake: Intake<'a>,
 }
 
 /// What a follower knows while it follows.
@@ -73,9 +61,7 @@ struct State {
 const LOOK: Duration = Duration::from_millis(10);
 
 impl Follower<'_> {
-    /// Follows the path until asked to stop or the pipeline has ended. Failures of the file are
-    /// reported and tried again for ever: a source never gives up on its own.
-    pub fn follow(&self) {
+    fn follow(&self) {
         let source = self.source;
         let mut state = State {
             tail: Tail::new(&source.path, source.line_bytes_max),
@@ -85,21 +71,21 @@ impl Follower<'_> {
             behind: true,
         };
         let mut failing = true;
-        while !self.stop.asked() {
+        while !self.intake.stop.asked() {
             match self.advance(&mut state) {
                 Ok(Advance::Went) => {}
                 Ok(Advance::Closed) => return,
                 Ok(Advance::Waits) => {
                     if std::mem::take(&mut failing) {
-                        self.observer.state(source, None);
+                        self.intake.observer.state(&source.name, None);
                     }
-                    self.observer.lag(source, state.tail.lag());
+                    self.intake.observer.lag(&source.name, state.tail.lag());
                     state.tail.wait();
                 }
                 Err(error) => {
                     let words = cause::line(&error);
                     tracing::error!(path = %source.path.display(), error = words, "the source cannot be read; trying again");
-                    self.observer.state(source, Some(&words));
+                    self.intake.observer.state(&source.name, Some(&words));
                     failing = true;
                     state.tail.reopen();
                     state.stream = None;
@@ -128,7 +114,7 @@ impl Follower<'_> {
                 state.rotated.extend(known);
                 state.tail.reopen();
                 state.behind = true;
-                of.is_none_or(|of| self.entrance.end(&of, end))
+                of.is_none_or(|of| self.intake.entrance.end(&of, end))
             }
         };
         Ok(if open { Advance::Went } else { Advance::Closed })
@@ -136,7 +122,7 @@ impl Follower<'_> {
 
     fn put(&self, sent: &mut BTreeMap<i64, u64>, of: &Arc<Stream>, chunk: Chunk) -> bool {
         sent.insert(of.source, chunk.end());
-        self.entrance.put(of, chunk)
+        self.intake.entrance.put(of, chunk)
     }
 
     /// What the open file is called since it was rotated, if it still lies there.
@@ -185,8 +171,9 @@ impl Follower<'_> {
             end = Some(chunk.end());
             self.put(&mut state.sent, &of, chunk)
         };
-        pump(&mut bytes, &mut chunker, self.stop, &mut put).map_err(|it| self.failed(it))?;
-        let open = end.is_none_or(|end| self.stop.asked() || self.entrance.end(&of, end));
+        pump(&mut bytes, &mut chunker, self.intake.stop, &mut put).map_err(|it| self.failed(it))?;
+        let open =
+            end.is_none_or(|end| self.intake.stop.asked() || self.intake.entrance.end(&of, end));
         Ok(if open { Advance::Went } else { Advance::Closed })
     }
 
@@ -204,7 +191,7 @@ impl Follower<'_> {
     }
 
     fn stream(&self, located: Located) -> Arc<Stream> {
-        let (cluster, name) = (Arc::clone(&self.source.cluster), Arc::clone(&self.source.name));
+        let SourceName { cluster, name } = self.source.name.clone();
         let Located { source, offset: start, chain, .. } = located;
         Arc::new(Stream { source, cluster, name, start, chain })
     }
@@ -216,12 +203,12 @@ impl Follower<'_> {
         begin: impl Fn() -> Result<Box<dyn Read + Send>, ResumeError>,
     ) -> Result<Option<Located>, ResumeError> {
         let named = Named {
-            cluster: &self.source.cluster,
-            name: &self.source.name,
+            cluster: &self.source.name.cluster,
+            name: &self.source.name.name,
             line_bytes_max: self.source.line_bytes_max,
             growing,
         };
-        let find = || locate(&self.catalog, &named, &mut *begin()?, self.clock.now());
+        let find = || locate(&self.intake.catalog, &named, &mut *begin()?, self.intake.clock.now());
         let Some(found) = find()? else { return Ok(None) };
         match state.sent.get(&found.source) {
             Some(sent) if found.offset < *sent => {
@@ -235,7 +222,7 @@ impl Follower<'_> {
     }
 
     fn wait_until_kept(&self, source: i64, end: u64) -> Result<(), ResumeError> {
-        while !self.stop.asked() && self.catalog.kept_to(source)? < end {
+        while !self.intake.stop.asked() && self.intake.catalog.kept_to(source)? < end {
             std::thread::sleep(LOOK);
         }
         Ok(())

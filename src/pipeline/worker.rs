@@ -6,15 +6,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::correlating::{Step, Ticks};
-use super::lanes::{Job, Stream};
+use super::lanes::{Job, Lines, Load, Stream};
 use crate::archive::columns::{Batch, Columns};
 use crate::clock::Clock;
 use crate::decode::{self, Opened, Row};
-use crate::detect::{Finding, Judged, Origin, judge};
+use crate::detect::{Finding, Judged, Origin, Trouble, judge};
 use crate::event::{self, Event, Field, Flaw};
 use crate::rules::{RuleSet, Scratch};
 use crate::seal::leaf::{Hash, leaf};
-use crate::source::Chunk;
+use crate::source::{Chunk, Framing, Receipt};
+
+/// What became of a load.
+#[derive(Debug)]
+pub enum Output {
+    /// Of lines.
+    Done(Box<Done>),
+    /// Of what a source found wrong: it goes through as it is.
+    Trouble(Trouble, Arc<RuleSet>),
+}
 
 /// What became of a chunk.
 #[derive(Debug)]
@@ -36,6 +45,8 @@ pub struct Done {
     pub steps: Vec<Step>,
     /// How much there was.
     pub counts: Counts,
+    /// To be spent by the commit.
+    pub receipt: Option<Receipt>,
 }
 
 /// What is told of a chunk: where it came from, how much it held, what was found.
@@ -66,7 +77,7 @@ impl Found {
 /// How a chunk ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// With a whole line.
+    /// With a whole line or record.
     Line,
     /// With half a line, which may become a whole one.
     HalfLine,
@@ -76,10 +87,12 @@ pub enum Ending {
 
 impl Ending {
     fn of(chunk: &Chunk) -> Ending {
-        match chunk.bytes.last() {
-            None => Ending::Stream,
-            Some(b'\n') => Ending::Line,
-            Some(_) => Ending::HalfLine,
+        if chunk.bytes.is_empty() && chunk.framing == Framing::Lines {
+            Ending::Stream
+        } else if chunk.ends_in_half_a_line() {
+            Ending::HalfLine
+        } else {
+            Ending::Line
         }
     }
 }
@@ -118,15 +131,23 @@ impl Worker {
         Worker { scratch: Scratch::default(), clock, stored: true }
     }
 
-    /// Takes one chunk through the three loops.
-    pub fn work(&mut self, job: &Job) -> Done {
-        let chunk = &job.chunk;
+    /// Takes one load through; lines through the three loops.
+    pub fn work(&mut self, job: Job) -> Output {
+        match job.load {
+            Load::Lines(lines) => Output::Done(Box::new(self.lines(lines, job.rules))),
+            Load::Trouble(trouble) => Output::Trouble(trouble, job.rules),
+        }
+    }
+
+    fn lines(&mut self, lines: Lines, ruleset: Arc<RuleSet>) -> Done {
+        let Lines { stream, chunk, receipt } = lines;
         let mut starts = Vec::new();
         let mut lines: Vec<Row<'_>> = Vec::new();
         let mut opened = Vec::new();
         for (start, line) in chunk.lines() {
-            let decoded = if chunk.fragment { Err(Flaw::Oversize) } else { decode::line(line) };
-            if !chunk.fragment && !decoded.as_ref().is_ok_and(Event::is_audit) {
+            let piece = chunk.is_fragment();
+            let decoded = if piece { Err(Flaw::Oversize) } else { decode::line(line) };
+            if !piece && !decoded.as_ref().is_ok_and(Event::is_audit) {
                 opened.extend(decode::open(line, &decoded).map(|it| (starts.len(), it)));
             }
             starts.push(start);
@@ -138,7 +159,7 @@ impl Worker {
         };
         let (starts, rows) = rows(starts, lines, &opened);
         let unread = self.scratch.bodies_unread();
-        let steps = self.judge(job, &starts, &rows);
+        let steps = self.judge(&stream, &ruleset, &starts, &rows);
         let mut counts = count(&rows);
         counts.bodies_unread = self.scratch.bodies_unread() - unread;
         let mut batches = Vec::new();
@@ -147,13 +168,14 @@ impl Worker {
                 true => Cow::Borrowed(&leaves),
                 false => rows.iter().map(|it| leaf(it.raw)).collect(),
             };
-            batches = columns(&job.stream.cluster, &rows, &of_rows, self.clock.now());
+            batches = columns(&stream.cluster, &rows, &of_rows, self.clock.now());
         }
         Done {
-            rules: Arc::clone(&job.rules),
-            stream: Arc::clone(&job.stream),
             end: chunk.end(),
-            ending: Ending::of(chunk),
+            ending: Ending::of(&chunk),
+            rules: ruleset,
+            stream,
+            receipt,
             leaves,
             batches,
             steps,
@@ -161,16 +183,21 @@ impl Worker {
         }
     }
 
-    fn judge(&mut self, job: &Job, starts: &[u64], rows: &[Row<'_>]) -> Vec<Step> {
-        let stream = &job.stream;
+    fn judge(
+        &mut self,
+        stream: &Stream,
+        ruleset: &RuleSet,
+        starts: &[u64],
+        rows: &[Row<'_>],
+    ) -> Vec<Step> {
         let (mut steps, mut ticks) = (Vec::new(), Ticks::default());
         for (start, row) in starts.iter().zip(rows) {
             if let Ok(event) = &row.event {
                 let origin =
                     Origin { cluster: &stream.cluster, source: &stream.name, position: *start };
                 let mut judged = Judged::default();
-                judge(event, &job.rules, &mut self.scratch, &origin, &mut judged);
-                steps.extend(ticks.step(event, &job.rules, judged));
+                judge(event, ruleset, &mut self.scratch, &origin, &mut judged);
+                steps.extend(ticks.step(event, ruleset, judged));
             }
         }
         steps

@@ -15,36 +15,93 @@ pub const CHUNK_BYTES: usize = 1 << 20;
 /// Bytes that are asked for at a time.
 const READ_BYTES: usize = 256 << 10;
 
-/// Whole lines of one stream, or a piece of a line that is over the limit.
+/// How the bytes of a chunk are to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Framing {
+    /// Lines with their line feeds; only the last line of a stream may lack its own. A position is
+    /// the offset of a byte in the uncompressed stream.
+    Lines,
+    /// A piece of one line that is over the limit.
+    Fragment,
+    /// Records that are whole in themselves, whatever line feeds they hold: messages of a broker,
+    /// bodies of requests. A position counts records.
+    Records(Vec<Record>),
+}
+
+/// Where one record ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// Its place in the stream, such as an offset in a partition. They grow, and may have gaps.
+    pub position: u64,
+    /// Where in the chunk's bytes it ends; it begins where the one before it ended.
+    pub end: usize,
+}
+
+/// Whole lines or records of one stream, or a piece of a line that is over the limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
-    /// Offset of the first byte in the uncompressed stream.
+    /// Position of the first byte or record.
     pub start: u64,
-    /// The lines with their line feeds; only the last line of a stream may lack its own.
+    /// The lines or records, end to end.
     pub bytes: Vec<u8>,
-    /// Whether this is a piece of one line that is over the limit.
-    pub fragment: bool,
+    /// Where one ends and the next begins.
+    pub framing: Framing,
 }
 
 impl Chunk {
-    /// Offset after the last byte.
-    pub fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
+    /// The records, each with its position, in one chunk. Positions grow.
+    pub fn of_records<'r>(start: u64, records: impl IntoIterator<Item = (u64, &'r [u8])>) -> Chunk {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for (position, record) in records {
+            bytes.extend_from_slice(record);
+            ends.push(Record { position, end: bytes.len() });
+        }
+        Chunk { start, bytes, framing: Framing::Records(ends) }
     }
 
-    /// The chunk cut after every line feed, each piece with its offset; or whole, when it is a
-    /// piece of a line already.
+    /// Position after the last byte or record.
+    pub fn end(&self) -> u64 {
+        match &self.framing {
+            Framing::Records(records) => records.last().map_or(self.start, |it| it.position + 1),
+            Framing::Lines | Framing::Fragment => self.start + self.bytes.len() as u64,
+        }
+    }
+
+    /// Whether this is a piece of one line that is over the limit.
+    pub fn is_fragment(&self) -> bool {
+        self.framing == Framing::Fragment
+    }
+
+    /// Whether the stream goes on after half a line, which may become a whole one.
+    pub fn ends_in_half_a_line(&self) -> bool {
+        !matches!(self.framing, Framing::Records(_))
+            && self.bytes.last().is_some_and(|it| *it != b'\n')
+    }
+
+    /// The chunk cut after every line or record, each piece with its position; or whole, when it
+    /// is a piece of a line already.
     pub fn pieces(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        let mut at = self.start;
-        let whole = self.fragment;
-        self.bytes.split_inclusive(move |it| *it == b'\n' && !whole).map(move |piece| {
+        let (mut at, mut from) = (self.start, 0);
+        let records: &[Record] = match &self.framing {
+            Framing::Records(records) => records,
+            Framing::Lines | Framing::Fragment => &[],
+        };
+        let whole = self.is_fragment();
+        let lines = if records.is_empty() { &*self.bytes } else { &[] };
+        let lines = lines.split_inclusive(move |it| *it == b'\n' && !whole).map(move |piece| {
             let start = at;
             at += piece.len() as u64;
             (start, piece)
-        })
+        });
+        let records = records.iter().map(move |record| {
+            let piece = self.bytes.get(from..record.end).unwrap_or_default();
+            from = record.end;
+            (record.position, piece)
+        });
+        lines.chain(records)
     }
 
-    /// The rows the chunk becomes, each with its offset: pieces without their line feeds, blank
+    /// The rows the chunk becomes, each with its position: pieces without their line feeds, blank
     /// ones left out.
     pub fn lines(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.pieces().filter_map(|(start, piece)| self.row(piece).map(|line| (start, line)))
@@ -54,7 +111,7 @@ impl Chunk {
     /// unless it is a piece of a line that may hold more.
     pub fn row<'p>(&self, piece: &'p [u8]) -> Option<&'p [u8]> {
         let line = piece.strip_suffix(b"\n").unwrap_or(piece);
-        let held = if self.fragment { !line.is_empty() } else { !blank(line) };
+        let held = if self.is_fragment() { !line.is_empty() } else { !blank(line) };
         held.then_some(line)
     }
 }
@@ -169,7 +226,8 @@ impl Chunker {
         let rest = self.held.split_off(count);
         let bytes = std::mem::replace(&mut self.held, rest);
         self.searched = 0;
-        let chunk = Chunk { start: self.start, bytes, fragment };
+        let framing = if fragment { Framing::Fragment } else { Framing::Lines };
+        let chunk = Chunk { start: self.start, bytes, framing };
         self.start = chunk.end();
         chunk
     }
@@ -200,8 +258,10 @@ mod tests {
     #[test]
     fn a_line_over_the_limit_is_kept_in_pieces_that_say_so() {
         let chunks = chunks(b"0123456789\nab\n", 4);
-        let rows: Vec<(bool, &[u8])> =
-            chunks.iter().flat_map(|it| it.lines().map(|(_, line)| (it.fragment, line))).collect();
+        let rows: Vec<(bool, &[u8])> = chunks
+            .iter()
+            .flat_map(|it| it.lines().map(|(_, line)| (it.is_fragment(), line)))
+            .collect();
         assert_eq!(rows, [(true, &b"0123"[..]), (true, b"4567"), (true, b"89"), (false, b"ab")]);
     }
 
@@ -210,8 +270,19 @@ mod tests {
         let mut chunker = Chunker::at(0, 100);
         assert_eq!(chunker.next(&mut &b"ab"[..]).unwrap(), Next::Pending);
         assert_eq!(chunker.held(), 2);
-        let chunk = Chunk { start: 0, bytes: b"abc\n".to_vec(), fragment: false };
+        let chunk = Chunk { start: 0, bytes: b"abc\n".to_vec(), framing: Framing::Lines };
         assert_eq!(chunker.next(&mut &b"c\nd"[..]).unwrap(), Next::Chunk(chunk));
+    }
+
+    #[test]
+    fn records_keep_their_positions_and_their_line_feeds() {
+        let records = [(7, &b"a\nb"[..]), (9, b""), (12, b"{}\n")];
+        let chunk = Chunk::of_records(5, records);
+        assert_eq!((chunk.start, chunk.end()), (5, 13));
+        assert_eq!(chunk.pieces().collect::<Vec<_>>(), records);
+        assert_eq!(chunk.lines().collect::<Vec<_>>(), [(7, &b"a\nb"[..]), (12, b"{}")]);
+        assert!(!chunk.ends_in_half_a_line());
+        assert_eq!(Chunk::of_records(5, []).end(), 5);
     }
 
     proptest! {

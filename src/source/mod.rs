@@ -3,7 +3,9 @@
 pub mod chunk;
 pub mod find;
 pub mod open;
+pub mod receipt;
 pub mod rotated;
 pub mod tail;
 
-pub use chunk::{Chunk, Chunker, LINE_BYTES_MAX};
+pub use chunk::{Chunk, Chunker, Framing, LINE_BYTES_MAX, Record};
+pub use receipt::{Fate, Receipt};

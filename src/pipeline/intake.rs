@@ -1,0 +1,51 @@
+//! What the daemon takes lines from: every kind of source behind one trait, each on a thread of its own.
+//!
+//! One rule: a source never gives up by itself. What fails is told to the observer and tried again until the
+//! daemon is asked to stop or the pipeline has ended.
+
+use std::sync::Arc;
+
+use super::lanes::Entrance;
+use super::stop::Stop;
+use crate::archive::catalog::Catalog;
+use crate::clock::Clock;
+
+/// What a source is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceName {
+    /// The cluster it is of, unless an event's own place says otherwise.
+    pub cluster: Arc<str>,
+    /// Its name in findings and metrics; no other source of the daemon has it.
+    pub name: Arc<str>,
+}
+
+/// A place that lines come from.
+pub trait Source: Send + Sync {
+    /// What it is called.
+    fn name(&self) -> &SourceName;
+
+    /// Hands lines over until it is asked to stop or the pipeline has ended.
+    fn run(&self, intake: Intake<'_>);
+}
+
+/// What a source works with.
+pub struct Intake<'a> {
+    /// Says how far a stream is kept.
+    pub catalog: Catalog,
+    /// Tells the time.
+    pub clock: &'a dyn Clock,
+    /// Where lines go.
+    pub entrance: Entrance,
+    /// Whom to tell.
+    pub observer: &'a dyn Observer,
+    /// Ends it.
+    pub stop: &'a Stop,
+}
+
+/// What the daemon is told of a source.
+pub trait Observer: Send + Sync {
+    /// It has handed over what there was and waits; so many bytes are there that it could not hand over yet.
+    fn lag(&self, source: &SourceName, bytes: u64);
+    /// The source works again, or does not.
+    fn state(&self, source: &SourceName, failure: Option<&str>);
+}

@@ -122,6 +122,6 @@ mod tests {
         assert_eq!(members.iter().map(|it| &text[it.clone()]).collect::<Vec<_>>(), ["2", "\"x\""]);
         assert!(object.has("b") && !object.has("c") && object.inner("a").is_none());
         assert!(Object::of("[1]").is_none() && array("{}").is_none());
-        assert_eq!(array("[]").unwrap(), []);
+        assert!(array("[]").unwrap().is_empty());
     }
 }

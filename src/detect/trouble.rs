@@ -65,6 +65,30 @@ pub const KINDS: &[Kind] = &[
         level: Level::High,
         tags: &[],
     },
+    Kind {
+        id: "kustos-source-silent",
+        title: "Nothing has come from a source for longer than expected",
+        level: Level::Medium,
+        tags: &["attack.defense-evasion", "attack.t1562.008"],
+    },
+    Kind {
+        id: "kustos-source-refused",
+        title: "Somebody tries to write audit events without the right credentials",
+        level: Level::Medium,
+        tags: &[],
+    },
+    Kind {
+        id: "kustos-archive-stalled",
+        title: "The archive cannot be written",
+        level: Level::Critical,
+        tags: &[],
+    },
+    Kind {
+        id: "kustos-archive-resumed",
+        title: "The archive can be written again",
+        level: Level::High,
+        tags: &[],
+    },
 ];
 
 /// One kind of trouble.

@@ -122,6 +122,7 @@ impl Feeder<'_> {
             name,
             line_bytes_max: self.job.line_bytes_max,
             growing: false,
+            documents: true,
         };
         let find =
             |stream: &mut dyn Read| locate(&self.catalog, &named, stream, self.job.clock.now());
@@ -141,7 +142,8 @@ impl Feeder<'_> {
     fn send(&self, located: Located, name: &str, path: &Path) -> Result<(), OpenError> {
         let failed = |source| OpenError { name: name.to_owned(), doing: "read to its end", source };
         let mut stream = open_at(path, located.offset)?;
-        let mut chunker = Chunker::at(located.offset, self.job.line_bytes_max);
+        let mut chunker =
+            Chunker::at(located.offset, self.job.line_bytes_max).with_documents(located.documents);
         let of = Arc::new(Stream {
             source: located.source,
             cluster: Arc::clone(&self.job.cluster),

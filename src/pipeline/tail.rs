@@ -375,7 +375,7 @@ impl Follower<'_> {
 
     fn placed(&self, state: &mut State, located: Located) -> Placed {
         let SourceName { cluster, name } = self.source.name.clone();
-        let Located { source, offset: start, chain, first } = located;
+        let Located { source, offset: start, chain, first, .. } = located;
         if let Some(following) = &mut state.following {
             following.saw(source);
         }
@@ -610,6 +610,7 @@ impl Follower<'_> {
             name: &self.source.name.name,
             line_bytes_max: self.source.line_bytes_max,
             growing,
+            documents: false,
         };
         let find = || locate(&self.intake.catalog, &named, &mut *begin()?, self.intake.clock.now());
         let Some(found) = find()? else { return Ok(None) };

@@ -40,7 +40,9 @@ impl Daemon {
 
     pub(crate) fn start(&self) -> Running {
         let log = File::options().create(true).append(true).open(self.dir.join("kustos.log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kustos"));
+        // Another build can be put to the same test.
+        let program = std::env::var_os("KUSTOS").unwrap_or(env!("CARGO_BIN_EXE_kustos").into());
+        let mut command = Command::new(program);
         command.args(["run", "--config"]).arg(self.dir.join("kustos.yaml"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Running(command.spawn().unwrap())

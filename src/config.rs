@@ -40,6 +40,7 @@ const KEEP: (Period, Period) = (Period::days(1), Period::days(36_525));
 const PART_AGE: (Period, Period) = (Period::millis(10), Period::secs(60));
 const LATENESS: (Period, Period) = (Period::millis(0), Period::days(1));
 const HEADROOM: (Period, Period) = (Period::millis(0), Period::days(30));
+const SILENCE: (Period, Period) = (Period::millis(0), Period::days(30));
 const SEGMENT_AGE: (Period, Period) = (Period::secs(1), Period::days(1));
 
 /// The smallest and largest value of each bounded size.
@@ -135,6 +136,9 @@ pub struct FileSource {
     /// Its name in metrics and findings. Default: the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Nothing from it for longer than that is a finding; 0ms: never. Default: 1h; 0ms to 30d.
+    #[serde(default = "silence_max")]
+    pub silence_max: Period,
     /// How its writer rotates it, to know when it deletes what was not read.
     #[serde(default)]
     pub rotation: Rotation,
@@ -399,6 +403,8 @@ impl Config {
         let mut sources = BTreeSet::new();
         for (at, source) in self.sources.iter().enumerate() {
             named(file, &format!("sources[{at}].cluster"), source.cluster())?;
+            let block = format!("sources[{at}].silence_max");
+            within(file, &block, source.silence_max(), SILENCE)?;
             if let Source::File(log) = source {
                 let block = format!("sources[{at}].rotation.headroom_min");
                 within(file, &block, log.rotation.headroom_min, HEADROOM)?;
@@ -426,6 +432,14 @@ impl Source {
         match self {
             Source::File(it) => &it.cluster,
             Source::Webhook(it) => &it.cluster,
+        }
+    }
+
+    /// Nothing from it for longer than that is a finding; zero: never.
+    pub fn silence_max(&self) -> Period {
+        match self {
+            Source::File(it) => it.silence_max,
+            Source::Webhook(it) => it.silence_max,
         }
     }
 
@@ -559,6 +573,11 @@ fn part_age_max() -> Period {
 
 fn segment_age_max() -> Period {
     Period::secs(15 * 60)
+}
+
+/// The default of every kind of source: the components of a cluster alone write an event every few seconds.
+fn silence_max() -> Period {
+    Period::secs(3_600)
 }
 
 fn segment_bytes_max() -> ByteSize {

@@ -170,6 +170,8 @@ table! {
         "Seconds until the writer of a log begins to delete bytes that were not yet read, at the rate of the last minute";
     source_nul_bytes: Family<SourceLabel, Counter> = Family::default(), Counter, ["source"],
         "NUL bytes before lines of a log, which hold nothing and are not kept";
+    source_silent: Family<SourceLabel, Gauge> = Family::default(), Gauge, ["source"],
+        "1 while nothing has come from a source for longer than expected, else 0";
     webhook_requests: Family<WebhookLabels, Counter> = Family::default(), Counter, ["source", "code"],
         "Requests to a webhook source, by the code they were answered with";
     webhook_answer_seconds: Histogram = Histogram::new(ANSWER_BUCKETS), Histogram, [],
@@ -306,6 +308,7 @@ mod tests {
         metrics.source_lag_bytes.touch();
         metrics.source_headroom_seconds.touch();
         metrics.source_nul_bytes.touch();
+        metrics.source_silent.touch();
         metrics.archive_stalled.touch();
         metrics.webhook_requests.touch();
         metrics.webhook_inflight_bytes.touch();

@@ -44,7 +44,7 @@ fn keys(root: &Value, schema: &Value, at: &str, found: &mut BTreeSet<String>) {
     let schema = follow(root, schema);
     let common: Option<&[&str]> = match at {
         "sinks[]" => Some(&["kind", "name", "min_level"]),
-        "sources[]" => Some(&["kind", "name", "cluster"]),
+        "sources[]" => Some(&["kind", "name", "cluster", "silence_max"]),
         _ => None,
     };
     let kinds = schema.get("oneOf").and_then(Value::as_array);

@@ -270,6 +270,26 @@ impl Catalog {
             .map_err(self.failed("read"))
     }
 
+    /// The newest stream whose name begins so and of which something is kept, and up to where;
+    /// zeros where there is none.
+    ///
+    /// # Errors
+    /// When SQLite refuses.
+    pub fn last_kept(&self, cluster: &str, name: &str) -> Result<(u64, u64), CatalogError> {
+        self.conn
+            .query_row(
+                "SELECT source, max(end) FROM positions WHERE source =
+                   (SELECT max(sources.id) FROM sources JOIN positions ON source = sources.id
+                    WHERE cluster = ?1 AND substr(name, 1, length(?2)) = ?2)",
+                [cluster, name],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .map(|(id, end): (Option<i64>, Option<i64>)| {
+                (unsigned(id.unwrap_or(0)), unsigned(end.unwrap_or(0)))
+            })
+            .map_err(self.failed("read"))
+    }
+
     /// Makes a source known, and gives its number.
     ///
     /// # Errors

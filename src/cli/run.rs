@@ -24,6 +24,7 @@ use crate::pipeline::headroom::Rotation;
 use crate::pipeline::in_force::InForce;
 use crate::pipeline::intake::{Observer, Source, SourceName};
 use crate::pipeline::lanes::Width;
+use crate::pipeline::silence::Expected;
 use crate::pipeline::tail::FileSource;
 use crate::pipeline::watch::Look;
 use crate::pipeline::worker::{Found, Taken};
@@ -98,6 +99,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let daemon = Daemon {
         dir: config.archive.dir.clone(),
         sources,
+        expected: expected(&config),
         rules,
         clock,
         width: Width {
@@ -151,6 +153,15 @@ fn sources(config: &Config, metrics: &Metrics, clock: &Arc<dyn Clock>) -> Vec<Bo
         }
     };
     config.sources.iter().map(source).collect()
+}
+
+/// The sources whose silence is to be told.
+fn expected(config: &Config) -> Vec<Expected> {
+    let expected = |it: &config::Source| {
+        let name = SourceName { cluster: it.cluster().into(), name: it.name().into() };
+        Expected { name, silence_max: it.silence_max().0 }
+    };
+    config.sources.iter().map(expected).filter(|it| !it.silence_max.is_zero()).collect()
 }
 
 fn archivist(
@@ -279,6 +290,11 @@ impl Watcher for Told {
         self.metrics.correlation_events_late.inc_by(it.late);
         self.metrics.correlation_events_dropped.inc_by(it.dropped);
         self.metrics.correlation_findings_bare.inc_by(it.undetailed);
+    }
+
+    fn silent(&self, source: &SourceName, silent: bool) {
+        let label = SourceLabel { source: source.name.to_string() };
+        self.metrics.source_silent.get_or_create(&label).set(i64::from(silent));
     }
 
     fn stalled(&self, why: Option<&str>) {

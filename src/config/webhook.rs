@@ -52,6 +52,9 @@ pub struct WebhookSource {
     #[schemars(range(min = 1, max = 16384))]
     #[serde(default = "connections_max")]
     pub connections_max: NonZeroU16,
+    /// Nothing from it for longer than that is a finding; 0ms: never. Default: 1h; 0ms to 30d.
+    #[serde(default = "super::silence_max")]
+    pub silence_max: Period,
     /// How long a request may wait for its commit before it is put off. Default: 4s; 100ms to 25s.
     #[serde(default = "answer_within")]
     pub answer_within: Period,

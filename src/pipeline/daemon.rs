@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::archivist::{Archivist, ArchivistError, Committed};
 use super::in_force::InForce;
-use super::intake::{Intake, Observer, Source};
+use super::intake::{Intake, Observer, Source, SourceName};
 use super::lanes::{self, Entrance, Received, Width};
 use super::quiet::Quiet;
+use super::silence::{Expected, Silence};
 use super::stall::{Insistence, Stall};
 use super::stop::{Stop, guarded};
 use super::worker::{Found, Output, Taken, Worker};
@@ -20,6 +21,8 @@ pub struct Daemon {
     pub dir: PathBuf,
     /// Where lines come from.
     pub sources: Vec<Box<dyn Source>>,
+    /// What is to be told when nothing comes.
+    pub expected: Vec<Expected>,
     /// The rules. They may be exchanged while it runs.
     pub rules: InForce,
     /// Tells the time.
@@ -38,6 +41,8 @@ pub trait Watcher: Observer {
     fn found(&self, found: &[Found]);
     /// A commit ended.
     fn committed(&self, committed: &Committed);
+    /// A source has fallen silent, or is heard again.
+    fn silent(&self, source: &SourceName, silent: bool);
     /// The archive cannot be written, and why; or it can be again.
     fn stalled(&self, why: Option<&str>);
 }
@@ -107,6 +112,7 @@ fn commit_all(
     };
     // Before the first chunk: what is still missing may be missed while nothing comes.
     tell(archivist.judge_by(&daemon.rules.rules())?);
+    let mut silence = Silence::new(&daemon.expected, daemon.clock.elapsed());
     loop {
         match exit.next(archivist.patience()) {
             Received::Done(Output::Trouble(trouble, rules)) => {
@@ -115,7 +121,11 @@ fn commit_all(
                 watcher.found(&archivist.report(&trouble)?);
             }
             Received::Done(Output::Done(done)) => {
-                quiet.heard(&done.stream.cluster, daemon.clock.elapsed());
+                let (stream, now) = (&done.stream, daemon.clock.elapsed());
+                quiet.heard(&stream.cluster, now);
+                if done.counts.rows > 0 {
+                    silence.heard(&stream.cluster, &stream.name, now, watcher);
+                }
                 let counts = Some(&done.counts);
                 tell(insistence.until(archivist, |it| it.make_way(&done.rules, counts))?);
                 let took = archivist.take(*done)?;
@@ -139,6 +149,7 @@ fn commit_all(
                 return Ok(());
             }
         }
+        silence.tell(archivist, &*daemon.clock, watcher)?;
         tell(insistence.until(archivist, Archivist::tick)?);
     }
 }

@@ -21,6 +21,7 @@ pub mod lanes;
 mod quiet;
 pub mod reload;
 pub mod resume;
+pub mod silence;
 pub mod stall;
 pub mod stop;
 pub mod tail;

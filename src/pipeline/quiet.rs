@@ -129,6 +129,7 @@ mod tests {
         fn found(&self, _: &[Found]) {}
         fn committed(&self, _: &Committed) {}
         fn stalled(&self, _: Option<&str>) {}
+        fn silent(&self, _: &SourceName, _: bool) {}
     }
 
     struct Silent(SourceName);

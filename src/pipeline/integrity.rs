@@ -19,7 +19,7 @@ pub(super) enum Wrong {
     /// The file was cut short: so much had been read, so much it has.
     CutShort { read: u64, has: u64 },
     /// NUL bytes stand before a line.
-    NulRun { bytes: usize },
+    NulRun { position: u64 },
     /// The open file was deleted.
     Unlinked,
     /// The open file was moved away, to no name that its writer would give it.
@@ -60,9 +60,9 @@ impl Wrong {
                 "{path} was cut short or written anew in place: {read} bytes had been read, it has {has}. \
                  What was written after the last read and before the cut is lost"
             ),
-            Wrong::NulRun { bytes } => format!(
-                "{bytes} NUL bytes stand before a line of {path}: the file was cut short and its writer kept its offset, \
-                 or the machine lost power. The bytes hold nothing and are not kept; the line is"
+            Wrong::NulRun { position } => format!(
+                "NUL bytes stand in {path} from byte {position}: the file was cut short and its writer kept its offset, \
+                 or the machine lost power. They hold nothing and are not kept; the line after them is"
             ),
             Wrong::Unlinked => format!(
                 "{path} was deleted while it was read, and not by rotation. Its writer may go on writing into the deleted file, \

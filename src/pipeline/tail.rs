@@ -102,6 +102,8 @@ struct State {
     survey: Duration,
     /// Since when nothing has the path, although the file is open.
     missing: Option<Duration>,
+    /// Where NUL bytes ended last, and of which stream.
+    nul_end: Option<(i64, u64)>,
     /// Names of rotated files that were seen.
     names: BTreeSet<String>,
     /// What was told of the source's state last.
@@ -184,6 +186,7 @@ impl Follower<'_> {
             headroom: Headroom::new(source.rotation),
             survey: Duration::ZERO,
             missing: None,
+            nul_end: None,
             names: BTreeSet::new(),
             told: None,
         }
@@ -233,8 +236,12 @@ impl Follower<'_> {
     fn put(&self, state: &mut State, of: &Arc<Stream>, chunk: Chunk) -> bool {
         for (position, bytes) in chunk.nul_runs() {
             self.intake.observer.nul_bytes(&self.source.name, bytes as u64);
-            let key = [&of.source.to_be_bytes()[..], &position.to_be_bytes()];
-            self.tell(state, position, &Wrong::NulRun { bytes }, &key);
+            // A long run comes in pieces.
+            if state.nul_end != Some((of.source, position)) {
+                let key = [&of.source.to_be_bytes()[..], &position.to_be_bytes()];
+                self.tell(state, position, &Wrong::NulRun { position }, &key);
+            }
+            state.nul_end = Some((of.source, position + bytes as u64));
         }
         state.sent.insert(of.source, chunk.end());
         state.read += chunk.bytes.len() as u64;

@@ -11,7 +11,7 @@ pub(crate) struct Daemon {
 }
 
 const RULE: &str = "title: Nothing\nid: 00000000-0000-4000-8000-000000000001\nlogsource: { product: kubernetes, service: audit }\n\
-detection: { it: { verb: never }, condition: it }\nlevel: low\n";
+detection: { it: { verb: put }, condition: it }\nlevel: low\n";
 
 impl Daemon {
     /// Follows a log of each cluster; the cluster is the name of its folder.
@@ -34,7 +34,7 @@ impl Daemon {
             let cluster = log.parent().unwrap().file_name().unwrap().to_str().unwrap();
             text += &format!(
                 "  - {{ kind: file, cluster: {cluster}, path: {}{keys} }}\n",
-                super::text(log)
+                log.display()
             );
         }
         fs::write(dir.join("kustos.yaml"), text).unwrap();

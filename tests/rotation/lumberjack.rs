@@ -105,6 +105,8 @@ pub(crate) struct Lumberjack {
     lines: u64,
     /// The second half of a line that was written by half.
     half: Option<Vec<u8>>,
+    /// Its clock at the last rotation.
+    rotated: u64,
     /// Whether a rotation asked for the old files to be looked after.
     mill: bool,
     compressing: Option<Compressing>,
@@ -123,6 +125,7 @@ impl Lumberjack {
             clock: 0,
             lines: 0,
             half: None,
+            rotated: 0,
             mill: false,
             compressing: None,
             generations: Vec::new(),
@@ -167,9 +170,15 @@ impl Lumberjack {
             1 | 2 => self.mill_step(kept),
             3 => (0..8).for_each(|_| self.mill_step(kept)),
             4 if self.half.is_none() && !self.is_quick() => {
+                let now = self.clock;
+                if random.one_in(3) && self.counts.rotations > 0 {
+                    // As if no time had passed: the new name is the old one.
+                    self.clock = self.rotated;
+                }
                 if self.can_rotate(kept) {
                     self.rotate();
                 }
+                self.clock = now;
             }
             _ => self.write(random, kept),
         }
@@ -272,6 +281,7 @@ impl Lumberjack {
             fs::rename(&self.path, self.path.with_file_name(&name)).unwrap();
             self.generations.last_mut().unwrap().stem = Some(name);
             self.counts.rotations += 1;
+            self.rotated = self.clock;
             std::os::unix::fs::OpenOptionsExt::mode(
                 &mut options,
                 std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()),

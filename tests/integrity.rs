@@ -33,7 +33,8 @@ impl Log {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c").join("audit.log");
         fs::create_dir(path.parent().unwrap()).unwrap();
-        let daemon = Daemon::with(dir.path(), std::iter::once(&*path), keys);
+        let source = format!("cluster: c, path: {}{keys}", path.display());
+        let daemon = Daemon::new(dir.path(), std::iter::once(source));
         Log { _dir: dir, path, daemon }
     }
 
@@ -74,6 +75,13 @@ impl Log {
             catalog.findings(u64::MAX).unwrap().into_iter().map(|it| it.rule).collect();
         told.sort();
         told
+    }
+
+    /// Whether the archive knows that the newest stream is followed.
+    fn is_followed(&self) -> bool {
+        let (catalog, path) = (Catalog::open(&self.daemon.archive).unwrap(), self.path.display());
+        let (newest, _) = catalog.last_kept("c", &path.to_string()).unwrap();
+        catalog.meta(&format!("following:c:{path}")).unwrap() == Some(newest.to_string())
     }
 
     fn wait_told(&self, want: &[&str]) {
@@ -141,6 +149,7 @@ fn nul_bytes_after_a_cut_do_not_hide_the_next_line_and_are_told_once() {
     log.wait_for(&["a", "b", "c"]);
     let want = ["kustos-source-nul-run", "kustos-source-truncated"];
     log.wait_told(&want);
+    log.wait(|| log.is_followed(), || "it is not recorded what is followed".to_owned());
     child.kill();
     let child = log.start();
     file.write_all(b"d\n").unwrap();
@@ -229,6 +238,27 @@ fn silence_is_told_once() {
     log.wait(|| log.daemon.log().matches("nothing has come").count() >= 1, || log.daemon.log());
     child.end();
     assert_eq!(log.told(), ["kustos-source-silent", "kustos-source-silent"]);
+}
+
+#[test]
+fn a_path_with_wildcards_means_the_files_that_come_later_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let pattern = dir.path().join("c").join("*").join("audit.log");
+    let path = dir.path().join("c").join("one").join("audit.log");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let source = format!("cluster: c, path: '{}'", pattern.display());
+    let daemon = Daemon::new(dir.path(), std::iter::once(source));
+    let log = Log { _dir: dir, path, daemon };
+    log.create("a\n");
+    let child = log.start();
+    log.wait_for(&["a"]);
+    let later = log.path.parent().unwrap().with_file_name("two");
+    fs::create_dir(&later).unwrap();
+    fs::write(later.join("audit-2026-11-23T03-00-00.000.log"), "b\n").unwrap();
+    fs::write(later.join("audit.log"), "c\n").unwrap();
+    log.wait_for(&["a", "b", "c"]);
+    child.end();
+    assert_eq!(log.told(), [""; 0]);
 }
 
 #[test]

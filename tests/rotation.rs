@@ -121,7 +121,8 @@ fn group(seed: u64) -> Sum {
     let mut logs: Vec<Lumberjack> = (0..LOGS)
         .map(|at| Lumberjack::new(&dir.path().join(format!("log-{at}")), Setting::of(&mut random)))
         .collect();
-    let daemon = Daemon::new(dir.path(), logs.iter().map(|it| it.path()));
+    let source = |it: &Lumberjack| format!("cluster: {}, path: {}", it.cluster(), text(it.path()));
+    let daemon = Daemon::new(dir.path(), logs.iter().map(source));
     let mut sum = Sum::default();
     for _ in 0..=random.below(3) {
         run_ops(&mut logs, &mut random, &daemon);
@@ -247,6 +248,6 @@ fn check(daemon: &Daemon, log: &Lumberjack, sum: &mut Sum) {
 }
 
 /// A path as the configuration writes it.
-pub(crate) fn text(path: &Path) -> String {
+fn text(path: &Path) -> String {
     path.display().to_string()
 }

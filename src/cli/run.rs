@@ -32,6 +32,7 @@ use crate::rules::RuleSet;
 use crate::serve::{self, Part, Readiness, State};
 use crate::sink::outbox::{self, Bell};
 use crate::sink::{self, Backoff, Named, Routes};
+use crate::source::glob;
 
 /// How long the sinks are given to send what is due when the daemon ends.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -159,7 +160,8 @@ fn sources(config: &Config, metrics: &Metrics, clock: &Arc<dyn Clock>) -> Vec<Bo
 fn expected(config: &Config) -> Vec<Expected> {
     let expected = |it: &config::Source| {
         let name = SourceName { cluster: it.cluster().into(), name: it.name().into() };
-        Expected { name, silence_max: it.silence_max().0 }
+        let streams = glob::literal(&it.name()).to_owned();
+        Expected { name, streams, silence_max: it.silence_max().0 }
     };
     config.sources.iter().map(expected).filter(|it| !it.silence_max.is_zero()).collect()
 }

@@ -53,6 +53,8 @@ pub(super) struct Backlog {
     waiting: BTreeMap<String, Waiting>,
     /// To be read, oldest first.
     pending: VecDeque<Rotated>,
+    /// The file that was read last, while no live one is open that goes on from it.
+    last: Option<String>,
 }
 
 impl Backlog {
@@ -63,6 +65,7 @@ impl Backlog {
             known: BTreeMap::new(),
             waiting: BTreeMap::new(),
             pending: VecDeque::new(),
+            last: None,
         }
     }
 
@@ -141,7 +144,9 @@ impl Backlog {
             let new = listed.iter().filter(|it| !self.known.contains_key(&it.stem));
             new.filter(|it| it.is_compressed()).find(|it| self.looks_like(it, read))
         });
+        self.last = None;
         let Some(found) = found else { return false };
+        self.last = Some(found.stem.clone());
         let place = match renamed {
             // As it was when its end was read: what is added to it later is seen.
             Some(_) => read.place,
@@ -166,6 +171,24 @@ impl Backlog {
         !self.waiting.is_empty()
     }
 
+    /// Whether the file that was read last is not there any more. Its writer deletes the oldest
+    /// first: then others that came after it may be gone as well.
+    pub(super) fn lost_thread(&mut self, listed: &[Rotated]) -> Option<Known> {
+        let is_there = |all: &[Rotated], last: &str| all.iter().any(|it| it.stem == last);
+        let last = self.last.take_if(|it| !is_there(listed, it))?;
+        // A file that is being compressed can be missed under both names by one look.
+        if self.list().is_ok_and(|it| is_there(&it, &last)) {
+            self.last = Some(last);
+            return None;
+        }
+        self.known.get(&last).cloned()
+    }
+
+    /// An open file goes on from what was read last.
+    pub(super) fn hand_on(&mut self) {
+        self.last = None;
+    }
+
     /// Whether there is a rotated file that was not read.
     pub(super) fn has_unknown(&self, listed: &[Rotated]) -> bool {
         listed.iter().any(|it| !self.known.contains_key(&it.stem))
@@ -174,6 +197,7 @@ impl Backlog {
     /// Remembers that a file was read to its end.
     pub(super) fn know(&mut self, file: &Rotated, first: String, end: u64) {
         self.waiting.remove(&file.stem);
+        self.last = Some(file.stem.clone());
         self.known.insert(file.stem.clone(), Known { first, end, place: file.place });
     }
 

@@ -58,12 +58,17 @@ impl Following {
 
     /// Records what is followed, as soon as it may.
     pub(super) fn settle(&mut self, catalog: &Catalog) -> Result<(), CatalogError> {
+        if self.next.is_none() {
+            return Ok(());
+        }
         if let Some((source, end)) = self.after
             && catalog.kept_to(source)? >= end
         {
             self.after = None;
         }
-        if self.told || self.after.is_some() || self.expected.is_some() {
+        let waits = self.told || self.after.is_some() || self.expected.is_some();
+        // The first record of all takes the place of none.
+        if waits && self.recorded.is_some() {
             return Ok(());
         }
         if let Some(next) = self.next {

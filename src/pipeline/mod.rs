@@ -9,6 +9,7 @@ pub mod correlating;
 pub mod daemon;
 pub mod detect;
 mod feed;
+pub mod files;
 mod following;
 pub mod headroom;
 pub mod history;

@@ -78,9 +78,9 @@ impl<'w> Quiet<'w> {
 
     fn set(&self, source: &SourceName, waits: bool) {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        let cluster = clusters.get_mut(&source.cluster);
-        if let Some(known) = cluster.and_then(|it| it.waits.get_mut(&source.name)) {
-            *known = waits;
+        if let Some(cluster) = clusters.get_mut(&source.cluster) {
+            // A path with wildcards comes to mean further files.
+            cluster.waits.insert(Arc::clone(&source.name), waits);
         }
     }
 }

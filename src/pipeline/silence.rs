@@ -16,6 +16,8 @@ use crate::detect::trouble::{Trouble, kind};
 pub struct Expected {
     /// The source.
     pub name: SourceName,
+    /// What the names of its streams begin with.
+    pub streams: String,
     /// Something comes at least that often.
     pub silence_max: Duration,
 }
@@ -37,7 +39,7 @@ impl Silence {
         Silence(expected.iter().map(source).collect())
     }
 
-    /// Something came of a stream, whose name begins with that of its source.
+    /// Something came of a stream.
     pub(super) fn heard(
         &mut self,
         cluster: &str,
@@ -46,7 +48,7 @@ impl Silence {
         watcher: &dyn Watcher,
     ) {
         let mine = |it: &&mut Source| {
-            *it.expected.name.cluster == *cluster && stream.starts_with(&*it.expected.name.name)
+            *it.expected.name.cluster == *cluster && stream.starts_with(&it.expected.streams)
         };
         for source in self.0.iter_mut().filter(mine) {
             source.heard = now;
@@ -74,7 +76,7 @@ impl Silence {
         clock: &dyn Clock,
         watcher: &dyn Watcher,
     ) -> Result<(), ArchivistError> {
-        for Expected { name, silence_max } in self.fell(clock.elapsed()) {
+        for Expected { name, streams, silence_max } in self.fell(clock.elapsed()) {
             let seconds = silence_max.as_secs();
             let detail = format!(
                 "nothing has come from {} for {seconds} seconds. Is its API server running, and does its audit policy still log?",
@@ -82,7 +84,7 @@ impl Silence {
             );
             tracing::warn!(source = &*name.name, kind = "kustos-source-silent", "{detail}");
             // A restart in the same silence tells nothing new: nothing was kept since.
-            let (source, end) = archivist.archive().catalog.last_kept(&name.cluster, &name.name)?;
+            let (source, end) = archivist.archive().catalog.last_kept(&name.cluster, &streams)?;
             let trouble = Trouble {
                 kind: kind("kustos-source-silent"),
                 cluster: name.cluster.to_string(),
@@ -131,7 +133,11 @@ mod tests {
     fn silence_is_told_once_an_episode_and_ends_when_something_comes() {
         const HOUR: Duration = Duration::from_secs(3_600);
         let name = |it: &str| SourceName { cluster: "c".into(), name: it.into() };
-        let expected = ["a", "b"].map(|it| Expected { name: name(it), silence_max: HOUR });
+        let expected = ["a", "b"].map(|it| Expected {
+            name: name(it),
+            streams: it.to_owned(),
+            silence_max: HOUR,
+        });
         let (mut silence, watcher) = (Silence::new(&expected, HOUR), Heard::default());
         let fell = |silence: &mut Silence, now| {
             silence.fell(now).iter().map(|it| it.name.name.to_string()).collect::<Vec<_>>()

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::backlog::{Backlog, Known};
 use super::feed::UntilError;
+use super::files::follow_all;
 use super::following::Following;
 use super::headroom::{Headroom, Rotation, Sight};
 use super::intake::{Intake, Source, SourceName};
@@ -20,6 +21,7 @@ use super::lanes::Stream;
 use super::resume::{Located, Named, ResumeError, locate};
 use crate::cause;
 use crate::source::chunk::{Chunker, Next};
+use crate::source::glob::has_wildcards;
 use crate::source::open::{Input, OpenError, open, open_at};
 use crate::source::place::Place;
 use crate::source::rotated::Rotated;
@@ -31,7 +33,7 @@ use crate::source::{self, Chunk};
 pub struct FileSource {
     /// What it is called.
     pub name: SourceName,
-    /// The file.
+    /// The file; with wildcards, every file it means.
     pub path: PathBuf,
     /// The longest line that is decoded.
     pub line_bytes_max: usize,
@@ -45,6 +47,16 @@ impl Source for FileSource {
     }
 
     fn run(&self, intake: Intake<'_>) {
+        if has_wildcards(&self.path) {
+            return follow_all(self, &intake);
+        }
+        self.follow(intake);
+    }
+}
+
+impl FileSource {
+    /// Follows the one file at its path.
+    pub(super) fn follow(&self, intake: Intake<'_>) {
         Follower { source: self, intake }.follow();
     }
 }
@@ -270,6 +282,7 @@ impl Follower<'_> {
         // Looked at after the list was made: while the open file has its path, no rotated file is
         // that one under another name.
         if !busy && (!state.tail.is_open() || self.has_path(state)?) {
+            self.look_back(state, &listed);
             state.backlog.take_up(&listed, state.tail.place_of_open(), now);
         }
         self.see_headroom(state, &listed);
@@ -279,6 +292,16 @@ impl Follower<'_> {
             state.sent.retain(|source, end| catalog.kept_to(*source).is_ok_and(|it| it < *end));
         }
         Ok(())
+    }
+
+    /// Notices that what was read last is gone before anything that goes on from it was opened.
+    fn look_back(&self, state: &mut State, listed: &[Rotated]) {
+        if state.live.is_none()
+            && let Some(last) = state.backlog.lost_thread(listed)
+        {
+            let key = [last.first.as_bytes(), &last.end.to_be_bytes()];
+            self.tell(state, last.end, &Wrong::Gap { read: last.end }, &key);
+        }
     }
 
     fn has_path(&self, state: &State) -> Result<bool, ResumeError> {
@@ -364,6 +387,7 @@ impl Follower<'_> {
     /// The file at the path is open: what was rotated away before it comes first.
     fn opened(&self, state: &mut State) -> Result<Advance, ResumeError> {
         let listed = state.backlog.list().map_err(|it| self.failed(it))?;
+        self.look_back(state, &listed);
         state.backlog.take_up(&listed, state.tail.place_of_open(), self.now());
         if !state.backlog.is_empty() {
             return Ok(Advance::Went);
@@ -382,6 +406,7 @@ impl Follower<'_> {
             following.follow(placed.of.source);
         }
         state.live = Some(placed);
+        state.backlog.hand_on();
         self.judge(state)?;
         Ok(Advance::Went)
     }
@@ -458,6 +483,7 @@ impl Follower<'_> {
             state.looked = true;
         }
         self.look_at_name(state)?;
+        self.judge(state)?;
         for mut lost in std::mem::take(&mut state.lost) {
             while let Some(chunk) = lost.orphan.step().map_err(|it| self.failed(it))? {
                 let (of, start) = (Arc::clone(&lost.placed.of), chunk.start);
@@ -515,6 +541,9 @@ impl Follower<'_> {
                     following.follow(reading.placed.of.source);
                 }
                 state.reading = Some(reading);
+                if let Some(following) = &mut state.following {
+                    following.settle(&self.intake.catalog)?;
+                }
             }
             Ok(None) => state.backlog.know(&file, String::new(), 0),
             Err(ResumeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {

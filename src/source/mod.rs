@@ -3,6 +3,7 @@
 pub mod chunk;
 mod document;
 pub mod find;
+pub mod glob;
 pub mod open;
 pub mod place;
 pub mod receipt;

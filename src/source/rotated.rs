@@ -81,6 +81,17 @@ pub fn rotated(live: &Path) -> io::Result<Vec<Rotated>> {
     Ok(found.into_iter().map(|(stem, (path, place))| Rotated { stem, path, place }).collect())
 }
 
+/// Whether a file has a name that rotation gives.
+pub fn is_rotated(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let name = name.strip_suffix(".gz").unwrap_or(name);
+    let ending = name.rfind('.').filter(|it| *it > name.rfind('T').unwrap_or(0) + 12);
+    let (stem, ending) = name.split_at(ending.unwrap_or(name.len()));
+    let from = stem.len().checked_sub(MOMENT.len() + 1);
+    let live = from.and_then(|it| stem.get(..it)).map(|it| format!("{it}{ending}"));
+    live.is_some_and(|it| moment(Path::new(&it), name).is_some())
+}
+
 /// The moment that was put into the live file's name to make this one.
 fn moment<'n>(live: &Path, name: &'n str) -> Option<&'n str> {
     let text = |part: Option<&OsStr>| part.and_then(OsStr::to_str).unwrap_or_default().to_owned();
@@ -126,6 +137,11 @@ mod tests {
             ["audit-2026-11-23T03-00-01.000.log.gz", "audit-2026-11-23T03-00-02.000.log"]
         );
         assert_eq!(found[0].stem, "audit-2026-11-23T03-00-01.000.log");
+        assert!(found.iter().all(|it| is_rotated(&it.path)));
+        for name in ["audit.log", "audit-copy.log", "a", "", "audit-2026-11-23T03-00-02.log"] {
+            assert!(!is_rotated(Path::new(name)), "{name}");
+        }
+        assert!(is_rotated(Path::new("audit-2026-11-23T03-00-02.000")));
         assert_eq!(found.iter().map(Rotated::is_compressed).collect::<Vec<_>>(), [true, false]);
         let moment = found[0].moment(&dir.path().join("audit.log")).unwrap();
         assert_eq!(moment, event::micros("2026-11-23T03:00:01.000Z").unwrap());

@@ -14,13 +14,8 @@ const RULE: &str = "title: Nothing\nid: 00000000-0000-4000-8000-000000000001\nlo
 detection: { it: { verb: put }, condition: it }\nlevel: low\n";
 
 impl Daemon {
-    /// Follows a log of each cluster; the cluster is the name of its folder.
-    pub(crate) fn new<'p>(dir: &Path, logs: impl Iterator<Item = &'p Path>) -> Daemon {
-        Daemon::with(dir, logs, "")
-    }
-
-    /// As [`Daemon::new`], with more keys for each source.
-    pub(crate) fn with<'p>(dir: &Path, logs: impl Iterator<Item = &'p Path>, keys: &str) -> Daemon {
+    /// Follows files; each source is its keys, as the configuration writes them.
+    pub(crate) fn new(dir: &Path, sources: impl Iterator<Item = String>) -> Daemon {
         let archive = dir.join("archive");
         let rule = dir.join("rule.yml");
         fs::write(&rule, RULE).unwrap();
@@ -30,13 +25,7 @@ impl Daemon {
             archive.display(),
             rule.display()
         );
-        for log in logs {
-            let cluster = log.parent().unwrap().file_name().unwrap().to_str().unwrap();
-            text += &format!(
-                "  - {{ kind: file, cluster: {cluster}, path: {}{keys} }}\n",
-                log.display()
-            );
-        }
+        sources.for_each(|it| text.push_str(&["  - { kind: file, ", &it, " }\n"].concat()));
         fs::write(dir.join("kustos.yaml"), text).unwrap();
         Daemon { dir: dir.to_owned(), archive }
     }

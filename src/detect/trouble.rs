@@ -10,12 +10,20 @@ use crate::rules::Level;
 use crate::seal::leaf::digest;
 
 /// What can be wrong. A new kind is one line here, and one in `docs/sources.md`.
-pub const KINDS: &[Kind] = &[Kind {
-    id: "kustos-source-truncated",
-    title: "An audit log was cut short while it was read",
-    level: Level::High,
-    tags: &["attack.defense-evasion", "attack.t1070.002"],
-}];
+pub const KINDS: &[Kind] = &[
+    Kind {
+        id: "kustos-source-truncated",
+        title: "An audit log was cut short while it was read",
+        level: Level::High,
+        tags: &["attack.defense-evasion", "attack.t1070.002"],
+    },
+    Kind {
+        id: "kustos-audit-id-reused",
+        title: "An audit ID was used again with other content",
+        level: Level::Medium,
+        tags: &["attack.defense-evasion", "attack.t1036"],
+    },
+];
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

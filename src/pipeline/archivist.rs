@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::correlating::{Correlating, Kept as Windows};
 use super::history::HistoryError;
 use super::lanes::{self, Stream};
+use super::sieve::{Open, Sieve};
 use super::worker::{Counts, Done, Ending, Found, Taken};
 use crate::archive::catalog::CatalogError;
 use crate::archive::commit::Commit;
@@ -144,7 +145,7 @@ pub struct Archivist {
     routes: Routes,
     pace: Pace,
     rows_max: u64,
-    open: BTreeMap<(Arc<str>, String), Vec<Placed>>,
+    open: Open,
     rows: u64,
     since: Option<Duration>,
     sources: BTreeMap<i64, Kept>,
@@ -154,6 +155,7 @@ pub struct Archivist {
     receipts: Vec<Receipt>,
     next_seq: i64,
     correlating: Correlating,
+    sieve: Sieve,
     readers: usize,
 }
 
@@ -187,6 +189,7 @@ impl Archivist {
             receipts: Vec::new(),
             next_seq,
             correlating: Correlating::new(Limits::default()),
+            sieve: Sieve::default(),
             readers: lanes::Width::default().workers,
         })
     }
@@ -217,6 +220,13 @@ impl Archivist {
         Ok(committed)
     }
 
+    /// With another memory of what is kept.
+    #[cfg(test)]
+    pub(super) fn with_sieve(mut self, sieve: Sieve) -> Archivist {
+        self.sieve = sieve;
+        self
+    }
+
     /// Commits after fewer rows than a full row group: less memory, larger files.
     #[must_use]
     pub fn with_rows_max(mut self, rows_max: u64) -> Archivist {
@@ -224,11 +234,11 @@ impl Archivist {
         self
     }
 
-    /// Takes a finished chunk.
+    /// Takes a finished chunk, without the events that are kept already.
     ///
     /// # Errors
     /// When a commit that had to come first failed; the chunk is not taken then.
-    pub fn take(&mut self, done: Done) -> Result<Took, ArchivistError> {
+    pub fn take(&mut self, mut done: Done) -> Result<Took, ArchivistError> {
         let other = self.judge_by(&done.rules)?;
         let rows = self.rows + done.counts.rows;
         let bytes = self.bytes() + done.counts.bytes;
@@ -236,6 +246,7 @@ impl Archivist {
             rows > self.rows_max || bytes > part::BYTES_MAX || self.open.len() > OPEN_PARTS_MAX;
         let full = self.rows > 0 && over;
         let committed = if full { Some(self.commit()?) } else { other };
+        let reused = self.sieve.sift(&self.archive.catalog, &self.open, &mut done)?;
         self.since.get_or_insert_with(|| self.clock.elapsed());
         let first = self.next_seq;
         self.next_seq += i64::try_from(done.counts.rows).unwrap_or(i64::MAX);
@@ -247,9 +258,11 @@ impl Archivist {
         add(self.counts.entry(Arc::clone(&done.stream.cluster)).or_default(), &done.counts);
         let (stream, counts) = (Arc::clone(&done.stream), done.counts.clone());
         let mut findings = Vec::new();
-        for step in done.steps {
+        for (_, step) in done.steps {
             self.correlating.step(&stream.cluster, step, &mut findings);
         }
+        let ruleset = done.rules.hash();
+        findings.extend(reused.iter().map(|it| it.finding(ruleset)));
         self.record(&findings)?;
         for batch in done.batches {
             let key = (Arc::clone(&batch.cluster), batch.date.clone());
@@ -321,7 +334,7 @@ impl Archivist {
             return self.commit().map(Some);
         }
         if self.since.is_none() && matches!(self.pace, Pace::Live(_)) {
-            keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), false)?;
+            self.seal(self.clock.now(), false)?;
         }
         Ok(None)
     }
@@ -373,7 +386,8 @@ impl Archivist {
             it.moved = false;
             it.before.clear();
         });
-        committed.segments = keep::seal_due(&mut self.archive, &self.policy, now, false)?;
+        self.sieve.changed();
+        committed.segments = self.seal(now, false)?;
         Ok(committed)
     }
 
@@ -382,7 +396,16 @@ impl Archivist {
     /// # Errors
     /// When one cannot be sealed.
     pub fn seal_all(&mut self) -> Result<usize, ArchivistError> {
-        Ok(keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), true)?)
+        self.seal(self.clock.now(), true)
+    }
+
+    fn seal(&mut self, now: i64, all: bool) -> Result<usize, ArchivistError> {
+        let sealed = keep::seal_due(&mut self.archive, &self.policy, now, all);
+        // Also when one of several failed: the others took the place of their parts.
+        if !matches!(sealed, Ok(0)) {
+            self.sieve.changed();
+        }
+        Ok(sealed?)
     }
 
     /// The archive, for what is done between commits.
@@ -408,6 +431,7 @@ fn add(sum: &mut Counts, more: &Counts) {
     sum.rows += more.rows;
     sum.bytes += more.bytes;
     sum.bodies_unread += more.bodies_unread;
+    sum.duplicates += more.duplicates;
     more.marked.iter().for_each(|(flaw, lines)| *sum.marked.entry(*flaw).or_default() += lines);
     more.stages
         .iter()

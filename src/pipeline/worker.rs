@@ -37,10 +37,12 @@ pub struct Done {
     pub ending: Ending,
     /// The leaf of every row, in their order; empty where nothing is stored.
     pub leaves: Vec<Hash>,
+    /// The position of every row in the stream.
+    pub positions: Vec<u64>,
     /// The rows, one batch for each date; empty where nothing is stored.
     pub batches: Vec<Batch>,
-    /// What its events are to those who count them, in their order.
-    pub steps: Vec<Step>,
+    /// What its events are to those who count them, each with its place among the rows, in their order.
+    pub steps: Vec<(u32, Step)>,
     /// How much there was.
     pub counts: Counts,
     /// To be spent by the commit.
@@ -108,6 +110,8 @@ pub struct Counts {
     pub stages: BTreeMap<String, u64>,
     /// Bodies that a rule asked for and that could not be read.
     pub bodies_unread: u64,
+    /// Events that the archive held already: they are in none of the numbers above.
+    pub duplicates: u64,
 }
 
 /// What a worker does with a chunk.
@@ -163,6 +167,7 @@ impl Worker {
             receipt,
             leaves,
             batches,
+            positions: starts,
             steps,
             counts,
         }
@@ -174,15 +179,15 @@ impl Worker {
         ruleset: &RuleSet,
         starts: &[u64],
         rows: &[Decoded<'_>],
-    ) -> Vec<Step> {
+    ) -> Vec<(u32, Step)> {
         let (mut steps, mut ticks) = (Vec::new(), Ticks::default());
-        for (start, (_, decoded)) in starts.iter().zip(rows) {
+        for (ordinal, (start, (_, decoded))) in (0..).zip(starts.iter().zip(rows)) {
             if let Ok(event) = decoded {
                 let origin =
                     Origin { cluster: &stream.cluster, source: &stream.name, position: *start };
                 let mut judged = Judged::default();
                 judge(event, ruleset, &mut self.scratch, &origin, &mut judged);
-                steps.extend(ticks.step(event, ruleset, judged));
+                steps.extend(ticks.step(event, ruleset, judged).map(|it| (ordinal, it)));
             }
         }
         steps

@@ -11,6 +11,7 @@ use super::correlating::{Correlating, Kept as Windows};
 use super::history::HistoryError;
 use super::lanes::{self, Stream};
 use super::sieve::{Open, Sieve};
+use super::stall;
 use super::worker::{Counts, Done, Ending, Found, Taken};
 use crate::archive::catalog::CatalogError;
 use crate::archive::commit::Commit;
@@ -19,6 +20,7 @@ use crate::archive::outbox::FindingRow;
 use crate::archive::part::{self, PartError, Placed};
 use crate::archive::recover::Archive;
 use crate::archive::stored::Boundary;
+use crate::cause;
 use crate::clock::Clock;
 use crate::detect::{self, Finding, Limits, Trouble};
 use crate::rules::RuleSet;
@@ -28,6 +30,9 @@ use crate::source::Receipt;
 /// Clusters and dates that have rows in memory at one time. A shuffled file of many days would
 /// otherwise become as many tiny parts at once.
 const OPEN_PARTS_MAX: usize = 64;
+
+/// How long sealing rests after it failed, as it does on a full disk: it needs room before it makes any.
+const SEAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why the archive could not be written. Nothing that was told "kept" is lost by it.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +162,8 @@ pub struct Archivist {
     correlating: Correlating,
     sieve: Sieve,
     readers: usize,
+    /// Sealing failed; not before this time, by the clock, is it tried again.
+    seal_again: Option<Duration>,
 }
 
 impl Archivist {
@@ -191,6 +198,7 @@ impl Archivist {
             correlating: Correlating::new(Limits::default()),
             sieve: Sieve::default(),
             readers: lanes::Width::default().workers,
+            seal_again: None,
         })
     }
 
@@ -234,18 +242,32 @@ impl Archivist {
         self
     }
 
-    /// Takes a finished chunk, without the events that are kept already.
+    /// Makes the commit that has to come before what these rules judged, or before so many more rows, if any.
     ///
     /// # Errors
-    /// When a commit that had to come first failed; the chunk is not taken then.
-    pub fn take(&mut self, mut done: Done) -> Result<Took, ArchivistError> {
-        let other = self.judge_by(&done.rules)?;
-        let rows = self.rows + done.counts.rows;
-        let bytes = self.bytes() + done.counts.bytes;
+    /// When it failed. What it held stays in memory, and the call may be repeated.
+    pub fn make_way(
+        &mut self,
+        rules: &Arc<RuleSet>,
+        counts: Option<&Counts>,
+    ) -> Result<Option<Committed>, ArchivistError> {
+        let more = counts.map_or((0, 0), |it| (it.rows, it.bytes));
+        let (rows, bytes) = (self.rows + more.0, self.bytes() + more.1);
         let over =
             rows > self.rows_max || bytes > part::BYTES_MAX || self.open.len() > OPEN_PARTS_MAX;
         let full = self.rows > 0 && over;
-        let committed = if full { Some(self.commit()?) } else { other };
+        let other = self.since.is_some() && self.correlating.is_other(rules);
+        if full || other { self.commit().map(Some) } else { Ok(None) }
+    }
+
+    /// Takes a finished chunk, without the events that are kept already.
+    ///
+    /// # Errors
+    /// When a commit that had to come first failed ([`Archivist::make_way`]); the chunk is not taken then.
+    pub fn take(&mut self, mut done: Done) -> Result<Took, ArchivistError> {
+        let committed = self.make_way(&done.rules, Some(&done.counts))?;
+        let other = self.judge_by(&done.rules)?;
+        let committed = committed.or(other);
         let reused = self.sieve.sift(&self.archive.catalog, &self.open, &mut done)?;
         self.since.get_or_insert_with(|| self.clock.elapsed());
         let first = self.next_seq;
@@ -263,7 +285,7 @@ impl Archivist {
         }
         let ruleset = done.rules.hash();
         findings.extend(reused.iter().map(|it| it.finding(ruleset)));
-        self.record(&findings)?;
+        self.record(&findings);
         for batch in done.batches {
             let key = (Arc::clone(&batch.cluster), batch.date.clone());
             self.open.entry(key).or_default().push(Placed { batch, first });
@@ -281,7 +303,7 @@ impl Archivist {
         let finding = trouble.finding(&ruleset);
         self.since.get_or_insert_with(|| self.clock.elapsed());
         let found = vec![Found::of(&finding)];
-        self.record(&[finding])?;
+        self.record(&[finding]);
         Ok(found)
     }
 
@@ -295,19 +317,21 @@ impl Archivist {
             // To be recorded, so that a restart does not begin to wait anew.
             self.since.get_or_insert_with(|| self.clock.elapsed());
         }
-        self.record(&findings)?;
+        self.record(&findings);
         Ok(findings.iter().map(Found::of).collect())
     }
 
-    fn record(&mut self, findings: &[Finding]) -> Result<(), ArchivistError> {
+    fn record(&mut self, findings: &[Finding]) {
         let rows: Vec<FindingRow> = findings.iter().map(|it| row(it, (self.routes)(it))).collect();
         if matches!(self.pace, Pace::Live(_)) && !rows.is_empty() {
             // Ahead of the part: an alert does not wait for it. After a crash the chunk comes
             // again and finds the same ids.
-            self.archive.catalog.add_findings(&rows, self.clock.now())?;
+            if let Err(error) = self.archive.catalog.add_findings(&rows, self.clock.now()) {
+                // The commit has them as well, and is repeated until it succeeds.
+                tracing::warn!(error = cause::line(&error), "an alert waits for the next commit");
+            }
         }
         self.findings.extend(rows);
-        Ok(())
     }
 
     fn bytes(&self) -> u64 {
@@ -334,9 +358,30 @@ impl Archivist {
             return self.commit().map(Some);
         }
         if self.since.is_none() && matches!(self.pace, Pace::Live(_)) {
-            self.seal(self.clock.now(), false)?;
+            self.seal_due()?;
         }
         Ok(None)
+    }
+
+    /// Seals what is due. What fails and may pass is put off: parts are as good as segments, and the commit
+    /// that came before has succeeded.
+    fn seal_due(&mut self) -> Result<usize, ArchivistError> {
+        let elapsed = self.clock.elapsed();
+        if self.seal_again.is_some_and(|it| elapsed < it) {
+            return Ok(0);
+        }
+        self.seal_again = None;
+        match self.seal(false) {
+            Err(error) if stall::passes(&error) => {
+                tracing::warn!(
+                    error = cause::line(&error),
+                    "a segment could not be sealed; its parts stay, and it is tried again"
+                );
+                self.seal_again = Some(elapsed + SEAL_PAUSE);
+                Ok(0)
+            }
+            sealed => Ok(sealed?),
+        }
     }
 
     /// Makes everything that was taken durable.
@@ -387,7 +432,7 @@ impl Archivist {
             it.before.clear();
         });
         self.sieve.changed();
-        committed.segments = self.seal(now, false)?;
+        committed.segments = self.seal_due()?;
         Ok(committed)
     }
 
@@ -396,16 +441,16 @@ impl Archivist {
     /// # Errors
     /// When one cannot be sealed.
     pub fn seal_all(&mut self) -> Result<usize, ArchivistError> {
-        self.seal(self.clock.now(), true)
+        Ok(self.seal(true)?)
     }
 
-    fn seal(&mut self, now: i64, all: bool) -> Result<usize, ArchivistError> {
-        let sealed = keep::seal_due(&mut self.archive, &self.policy, now, all);
+    fn seal(&mut self, all: bool) -> Result<usize, SealError> {
+        let sealed = keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), all);
         // Also when one of several failed: the others took the place of their parts.
         if !matches!(sealed, Ok(0)) {
             self.sieve.changed();
         }
-        Ok(sealed?)
+        sealed
     }
 
     /// The archive, for what is done between commits.

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -78,19 +78,19 @@ fn what_comes_again_under_other_boundaries_is_stored_once() {
     let (first, second) = lines.split_at(900);
     here.ingest("c", &[here.file("1.log", first)]);
     assert!(here.ingest("c", &[here.file("2.log", second)]).contains("kept 890 lines"));
-    let (ids, next) = (here.ids(), here.archive());
-    let seq = |it: &Path| common::stored(it, "c").len();
-    for (name, again) in [("all.log", &lines[..]), ("slice.log", &lines[450..1200])] {
+    let ids = here.ids();
+    // The whole is known as the first file's stream up to its 900th line; the slice as none.
+    let overlapping = [("all.log", &lines[..], 890), ("slice.log", &lines[450..1200], 750)];
+    for (name, again, count) in overlapping {
         let said = here.ingest("c", &[here.file(name, again)]);
         assert!(said.contains("kept 0 lines"), "{name}: {said}");
-        assert!(said.contains(&format!("{} events came again", commas(again.len()))), "{said}");
+        assert!(said.contains(&format!("{count} events came again")), "{said}");
     }
     // Backwards, and with a line between that is new.
     let mut turned: Vec<Vec<u8>> = lines.iter().rev().cloned().collect();
     let new = event("new", 1, "u");
     turned.insert(700, new.clone());
     assert!(here.ingest("c", &[here.file("turned.log", &turned)]).contains("kept 1 line "));
-    assert_eq!(seq(&next), lines.len() + 1);
     let all: Vec<Vec<u8>> = lines.iter().cloned().chain([new]).collect();
     here.assert_holds_once("c", &all);
     assert_eq!(here.ids(), ids);
@@ -98,10 +98,6 @@ fn what_comes_again_under_other_boundaries_is_stored_once() {
     // Places have no gaps: a gap would look as if something had been removed.
     let catalog = kustos::archive::catalog::Catalog::open(&here.archive()).unwrap();
     assert_eq!(catalog.next_seq().unwrap(), i64::try_from(all.len()).unwrap());
-}
-
-fn commas(count: usize) -> String {
-    indicatif::HumanCount(count as u64).to_string()
 }
 
 #[test]
@@ -226,6 +222,33 @@ fn lines_that_no_content_identifies_are_kept_as_often_as_they_come() {
     let twice = [&lines[..], &lines[..]].concat();
     here.ingest("c", &[here.file("1.log", &twice)]);
     here.assert_holds_once("c", &twice);
+}
+
+#[test]
+fn a_list_of_events_that_comes_again_is_stored_once_with_its_envelope() {
+    let here = Here::new();
+    let list = |events: &[Vec<u8>]| {
+        let items: Vec<String> = events
+            .iter()
+            .map(|it| String::from_utf8(it.clone()).unwrap().trim().to_owned())
+            .collect();
+        format!("{{\"kind\":\"EventList\",\"items\":[{}]}}\n", items.join(",")).into_bytes()
+    };
+    let events: Vec<Vec<u8>> = (1..5).map(|it| event(&format!("e{it}"), it, "u")).collect();
+    here.ingest("c", &[here.file("1.log", &[list(&events[..3])])]);
+    let rows = common::status(&here.archive())["events"].as_u64().unwrap();
+    let said = here.ingest("c", &[here.file("2.log", &[event("x", 9, "u"), list(&events[..3])])]);
+    assert!(said.contains("kept 1 line "), "{said}");
+    // One of these events is new: it comes with its envelope.
+    let said = here.ingest("c", &[here.file("3.log", &[list(&events[1..])])]);
+    assert!(said.contains("2 events came again"), "{said}");
+    let stored = common::stored(&here.archive(), "c");
+    for event in &events {
+        let event = event.strip_suffix(b"\n").unwrap();
+        assert_eq!(stored.iter().filter(|it| *it == event).count(), 1);
+    }
+    assert_eq!(stored.len() as u64, rows + 1 + 2);
+    common::archive("verify", &here.archive()).ended(0);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use flate2::write::GzEncoder;
 use kustos::archive::columns::Columns;
 use kustos::archive::skeleton::Rebuilder;
 use kustos::clock::SystemClock;
-use kustos::decode;
+use kustos::decode::{self, Row};
 use kustos::event::Flaw;
 use kustos::pipeline::detect::{Job, detect as detect_in};
 use kustos::pipeline::{Stop, lanes::Width};
@@ -563,7 +563,7 @@ fn changed_lines_come_back_from_their_columns() {
             } else {
                 broken += 1
             }
-            columns.append(&(line, decoded), index, [0; 32]);
+            columns.append(&Row::plain(line, decoded), index, [0; 32]);
         }
         let batch = columns.finish(&"c".into(), "2026-11-23".to_owned(), 0, &lines).unwrap();
         let rebuilder = Rebuilder::new(&batch.rows).unwrap();

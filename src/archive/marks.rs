@@ -12,6 +12,8 @@ use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
+use crate::event::Integrity;
+
 /// The mark of a row that no content identifies: no audit event, or one without a stage time.
 pub const NONE: u64 = 0;
 
@@ -132,6 +134,15 @@ impl<'b> Gists<'b> {
         let [user, verb, uri, ..] = self.texts;
         [user, verb, uri].map(|it| it.is_valid(row).then(|| it.value(row)))
     }
+}
+
+/// Whether each row is what events came in.
+///
+/// # Errors
+/// When the column is missing or has another type.
+pub fn envelopes(batch: &RecordBatch) -> Result<Vec<bool>, ArrowError> {
+    let word = Integrity::Envelope.as_str();
+    Ok(text(batch, "integrity")?.iter().map(|it| it == Some(word)).collect())
 }
 
 fn column<'b>(

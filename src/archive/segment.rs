@@ -232,12 +232,13 @@ mod tests {
     use crate::archive::columns::Columns;
     use crate::archive::part::Placed;
     use crate::archive::read;
-    use crate::decode;
+    use crate::decode::{self, Row};
 
     fn part(dir: &Path, first: i64, lines: &[String]) -> StoredFile {
         let mut columns = Columns::default();
         for (ordinal, line) in (0..).zip(lines) {
-            columns.append(&(line.as_bytes(), decode::line(line.as_bytes())), ordinal, [0; 32]);
+            let row = Row::plain(line.as_bytes(), decode::line(line.as_bytes()));
+            columns.append(&row, ordinal, [0; 32]);
         }
         let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
         let batch = columns.finish(&"c".into(), "2026-11-23".to_owned(), 0, &lines).unwrap();

@@ -88,7 +88,7 @@ fn feed(job: &Job, input: &Input, entrance: &Entrance) -> Result<(), OpenError> 
         start: 0,
         chain: Chain::default(),
     });
-    let mut chunker = Chunker::at(0, job.line_bytes_max);
+    let mut chunker = Chunker::at(0, job.line_bytes_max).with_documents(true);
     let mut put = |chunk| entrance.put(&of, chunk);
     pump(&mut stream.bytes, &mut chunker, &job.stop, &mut put).map_err(failed)
 }

@@ -15,7 +15,7 @@ use super::worker::Done;
 use crate::archive::catalog::Catalog;
 use crate::archive::columns::Batch;
 use crate::archive::known::{Key, Known};
-use crate::archive::marks::{Gists, Marks, NONE};
+use crate::archive::marks::{self, Gists, Marks, NONE};
 use crate::archive::part::{PartError, Placed};
 use crate::archive::skeleton::Rebuilder;
 use crate::detect::Trouble;
@@ -63,37 +63,26 @@ impl Sieve {
         open: &Open,
         done: &mut Done,
     ) -> Result<Vec<Trouble>, ArchivistError> {
-        let (mut gone, mut reused) = (Vec::new(), Vec::new());
-        for batch in &mut done.batches {
-            let judged = self.judge(catalog, open, batch)?;
-            let mut rows = Vec::new();
-            for (row, verdict) in judged {
+        let (mut known, mut reused) = (BTreeSet::new(), Vec::new());
+        for batch in &done.batches {
+            for (row, verdict) in self.judge(catalog, open, batch)? {
+                let Some(ordinal) = batch.ordinals.get(row).copied() else { continue };
                 match verdict {
-                    Verdict::Duplicate => rows.push(row),
-                    Verdict::Reused => {
-                        reused.push((batch.ordinals.get(row).copied(), told(batch, row)?))
-                    }
+                    Verdict::Duplicate => drop(known.insert(ordinal)),
+                    Verdict::Reused => reused.push((ordinal, told(batch, row)?)),
                     Verdict::Copy => {}
                 }
             }
-            if !rows.is_empty() {
-                gone.extend(rows.iter().filter_map(|it| batch.ordinals.get(*it).copied()));
-                let left = without(batch, &rows).map_err(PartError::from)?;
-                done.counts.bytes -= left.bytes;
-                for stage in left.stages {
-                    let count = done.counts.stages.get_mut(&stage);
-                    count.into_iter().for_each(|it| *it = it.saturating_sub(1));
-                }
-            }
         }
-        if !gone.is_empty() {
-            gone.sort_unstable();
-            close_up(done, &gone);
+        let troubles = reused.into_iter().filter_map(|(at, told)| self.trouble(done, at, told));
+        let troubles = troubles.collect();
+        if !known.is_empty() {
+            done.counts.duplicates += known.len() as u64;
+            let envelopes = emptied(done, &known).map_err(PartError::from)?;
+            known.extend(envelopes);
+            take_out(done, &known).map_err(PartError::from)?;
         }
-        Ok(reused
-            .into_iter()
-            .filter_map(|(ordinal, told)| self.trouble(done, ordinal?, told))
-            .collect())
+        Ok(troubles)
     }
 
     /// The rows of a batch that are not new.
@@ -198,36 +187,69 @@ fn told(batch: &Batch, row: usize) -> Result<Told, ArchivistError> {
     Ok(Told { audit_id: audit_id.to_owned(), time, detail })
 }
 
-/// What was taken out of a batch.
-struct Left {
-    bytes: u64,
-    stages: Vec<String>,
-}
-
-/// Takes rows out of a batch. They are few, or a replay: only then does any of this cost.
-fn without(batch: &mut Batch, rows: &[usize]) -> Result<Left, ArrowError> {
-    let (rebuilder, columns) = (Rebuilder::new(&batch.rows)?, Marks::new(&batch.rows)?);
-    let mut left = Left { bytes: 0, stages: Vec::new() };
-    let mut line = Vec::new();
-    for row in rows {
-        line.clear();
-        rebuilder.rebuild(*row, &mut line);
-        left.bytes += line.len() as u64;
-        left.stages.push(columns.named(*row).1.to_owned());
+/// The envelopes that would hold nothing any more: every event that came in them is known, and nothing
+/// else did. All rows of one line have one position.
+fn emptied(done: &Done, known: &BTreeSet<u32>) -> Result<Vec<u32>, ArrowError> {
+    let mut envelopes = BTreeSet::new();
+    for batch in &done.batches {
+        let rows = batch.ordinals.iter().zip(marks::envelopes(&batch.rows)?);
+        envelopes.extend(rows.filter(|(_, is)| *is).map(|(ordinal, _)| *ordinal));
     }
-    let stays: Vec<bool> =
-        (0..batch.ordinals.len()).map(|it| rows.binary_search(&it).is_err()).collect();
-    batch.rows = filter(&batch.rows, &stays)?;
-    batch.ordinals = kept(&batch.ordinals, &stays);
-    batch.leaves = kept(&batch.leaves, &stays);
-    batch.marks = kept(&batch.marks, &stays);
-    batch.bytes_in -= left.bytes;
-    batch.times = times(&batch.rows)?;
-    Ok(left)
+    let mut full: BTreeSet<u64> = BTreeSet::new();
+    let mut with_known: BTreeSet<u64> = BTreeSet::new();
+    for (ordinal, position) in (0_u32..).zip(&done.positions) {
+        if known.contains(&ordinal) {
+            with_known.insert(*position);
+        } else if !envelopes.contains(&ordinal) {
+            full.insert(*position);
+        }
+    }
+    let position = |it: &u32| done.positions.get(usize::try_from(*it).ok()?);
+    let is_emptied =
+        |it: &u32| position(it).is_some_and(|it| with_known.contains(it) && !full.contains(it));
+    Ok(envelopes.into_iter().filter(is_emptied).collect())
 }
 
-fn filter(rows: &RecordBatch, stays: &[bool]) -> Result<RecordBatch, ArrowError> {
-    filter_record_batch(rows, &BooleanArray::from(stays.to_vec()))
+/// Takes rows out of a chunk and closes the gaps they leave: places in the archive have none. They are few, or
+/// a replay: only then does any of this cost.
+fn take_out(done: &mut Done, gone: &BTreeSet<u32>) -> Result<(), ArrowError> {
+    for batch in &mut done.batches {
+        let stays: Vec<bool> = batch.ordinals.iter().map(|it| !gone.contains(it)).collect();
+        if stays.iter().all(|it| *it) {
+            continue;
+        }
+        let (rebuilder, columns) = (Rebuilder::new(&batch.rows)?, Marks::new(&batch.rows)?);
+        let (mut bytes, mut line) = (0, Vec::new());
+        for (row, _) in stays.iter().enumerate().filter(|(_, stays)| !**stays) {
+            line.clear();
+            rebuilder.rebuild(row, &mut line);
+            bytes += line.len() as u64;
+            if let Some(count) = done.counts.stages.get_mut(columns.named(row).1) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        batch.rows = filter_record_batch(&batch.rows, &BooleanArray::from(stays.clone()))?;
+        batch.ordinals = kept(&batch.ordinals, &stays);
+        batch.leaves = kept(&batch.leaves, &stays);
+        batch.marks = kept(&batch.marks, &stays);
+        batch.bytes_in -= bytes;
+        batch.times = times(&batch.rows)?;
+        done.counts.bytes -= bytes;
+    }
+    done.batches.retain(|it| !it.ordinals.is_empty());
+    let before: Vec<u32> = gone.iter().copied().collect();
+    for ordinal in done.batches.iter_mut().flat_map(|it| &mut it.ordinals) {
+        let before = before.partition_point(|it| it < ordinal);
+        *ordinal -= u32::try_from(before).unwrap_or(0);
+    }
+    for (ordinal, step) in &mut done.steps {
+        if gone.contains(ordinal) {
+            // Found and counted when the event came first. That time has come so far stays true.
+            step.judged = Default::default();
+        }
+    }
+    done.counts.rows -= gone.len() as u64;
+    Ok(())
 }
 
 fn kept<T: Copy>(all: &[T], stays: &[bool]) -> Vec<T> {
@@ -240,24 +262,6 @@ fn times(rows: &RecordBatch) -> Result<Option<(i64, i64)>, ArrowError> {
         let (first, last) = range.unwrap_or((time, time));
         Some((first.min(time), last.max(time)))
     }))
-}
-
-/// Closes the gaps that the rows `gone` left: places in the archive have none.
-fn close_up(done: &mut Done, gone: &[u32]) {
-    done.batches.retain(|it| !it.ordinals.is_empty());
-    for ordinal in done.batches.iter_mut().flat_map(|it| &mut it.ordinals) {
-        let before = gone.partition_point(|it| it < ordinal);
-        *ordinal -= u32::try_from(before).unwrap_or(0);
-    }
-    for (ordinal, step) in &mut done.steps {
-        if gone.binary_search(ordinal).is_ok() {
-            // Found and counted when the event came first. That time has come so far stays true.
-            step.judged = Default::default();
-        }
-    }
-    let duplicates = gone.len() as u64;
-    done.counts.rows -= duplicates;
-    done.counts.duplicates += duplicates;
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Outside -> [`Chunk`]: whole lines with their position. A source never parses.
 
 pub mod chunk;
+mod document;
 pub mod find;
 pub mod open;
 pub mod receipt;

@@ -19,10 +19,12 @@ pub mod falco;
 pub mod placeholders;
 pub mod quantity;
 pub mod settings;
+pub mod webhook;
 
 pub use falco::{Falco, RuleMatching, RuleMatchingError};
 pub use quantity::{ByteSize, Period};
 pub use settings::{Secret, SecretError, Settings, SettingsError};
+pub use webhook::WebhookSource;
 
 /// A configuration longer than this is a wrong file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -31,7 +33,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const NAME_BYTES_MAX: usize = 63;
 
 /// Kinds of source that are planned and not built.
-const LATER: [&str; 2] = ["kafka", "webhook"];
+const LATER: [&str; 1] = ["kafka"];
 
 /// The smallest and largest value of each bounded span of time.
 const KEEP: (Period, Period) = (Period::days(1), Period::days(36_525));
@@ -117,6 +119,8 @@ pub struct Archive {
 pub enum Source {
     /// A log file that an API server writes and rotates.
     File(FileSource),
+    /// An endpoint for the audit webhook of API servers.
+    Webhook(WebhookSource),
 }
 
 /// A log file that an API server writes and rotates.
@@ -277,7 +281,7 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A source this version cannot read.
-    #[error("{at}: source kind {kind:?} is not in this version; it reads \"file\"")]
+    #[error("{at}: source kind {kind:?} is not in this version; it reads \"file\" and \"webhook\"")]
     SourceKind {
         /// Where.
         at: Place,
@@ -356,7 +360,21 @@ impl Config {
         if let Some(why) = placeholders::unusable(&self.placeholders) {
             return Err(invalid(file, "placeholders", why));
         }
-        self.check_names(file)
+        self.check_names(file)?;
+        self.check_webhooks(file)
+    }
+
+    fn check_webhooks(&self, file: &Path) -> Result<(), ConfigError> {
+        let mut before: Vec<&WebhookSource> = Vec::new();
+        for (at, source) in self.sources.iter().enumerate() {
+            let Source::Webhook(source) = source else { continue };
+            let clash = || before.iter().find_map(|it| source.clash(it));
+            if let Some((key, why)) = source.flaw(self.archive.part_age_max).or_else(clash) {
+                return Err(invalid(file, &format!("sources[{at}].{key}"), why));
+            }
+            before.push(source);
+        }
+        Ok(())
     }
 
     fn check_names(&self, file: &Path) -> Result<(), ConfigError> {
@@ -385,6 +403,7 @@ impl Source {
     pub fn cluster(&self) -> &str {
         match self {
             Source::File(it) => &it.cluster,
+            Source::Webhook(it) => &it.cluster,
         }
     }
 
@@ -392,6 +411,7 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Source::File(it) => it.name.clone().unwrap_or_else(|| it.path.display().to_string()),
+            Source::Webhook(it) => it.name(),
         }
     }
 }
@@ -655,7 +675,7 @@ sinks:
             ),
             (
                 "archive: {dir: a}\nsources: [{kind: kafka, brokers: [k]}]",
-                r#"kustos.yaml, sources[0].kind: source kind "kafka" is not in this version; it reads "file""#,
+                r#"kustos.yaml, sources[0].kind: source kind "kafka" is not in this version; it reads "file" and "webhook""#,
             ),
             (
                 "archive: {dir: a}\nsources: [{kind: file, cluster: a/b, path: p}]",

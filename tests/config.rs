@@ -76,6 +76,9 @@ fn is_block(root: &Value, schema: &Value) -> bool {
 }
 
 fn follow<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    // A block that may be left out is written as itself or null.
+    let block = schema.get("anyOf").and_then(|it| it.get(0)).filter(|it| it.get("$ref").is_some());
+    let schema = block.unwrap_or(schema);
     match schema.get("$ref").and_then(Value::as_str) {
         Some(place) => root.pointer(place.trim_start_matches('#')).unwrap(),
         None => schema,

@@ -73,8 +73,12 @@ pub fn write(dir: &Path, parts: &[StoredFile], now: i64) -> Result<StoredFile, S
     }
     let beside = path.with_extension("parquet.tmp");
     let file = File::create(&beside).map_err(failed)?;
-    encode(&file, parts)?;
-    durable::sync_file(&file).map_err(failed)?;
+    let written = encode(&file, parts).and_then(|()| durable::sync_file(&file).map_err(failed));
+    if let Err(error) = written {
+        // What did not fit on the disk must not keep the next commit from fitting.
+        durable::remove(&beside).map_err(PartError::from)?;
+        return Err(error);
+    }
     durable::replace(&beside, &path).map_err(PartError::from)?;
     let (sha256, bytes_stored) = digest(&path).map_err(failed)?;
     let mut permissions = file.metadata().map_err(failed)?.permissions();

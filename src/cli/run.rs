@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use super::reloading::{Reloading, Teller};
 use super::shared::{configured, load, stop_on_signal};
+use super::webhooks::Ports;
 use crate::archive::keep::Policy;
 use crate::archive::recover::Archive;
 use crate::archive::rulesets;
@@ -90,11 +91,12 @@ pub fn run(args: &Args) -> Result<u8> {
         reload: reloading.answer(),
     };
     let (serving, outbox) = runtime.block_on(edges(&config, sinks, state, &clock))?;
+    let sources = sources(&config, &metrics, &clock);
     let told = Told { metrics, readiness, bell: outbox.bell(), clock: Arc::clone(&clock) };
     let width = Width::default();
     let daemon = Daemon {
         dir: config.archive.dir.clone(),
-        sources: sources(&config),
+        sources,
         rules,
         clock,
         width: Width {
@@ -129,7 +131,8 @@ fn sinks(config: &Config) -> Result<Vec<Named>> {
         .map_err(|error| super::shared::Usage(format!("{:#}", anyhow::Error::from(error))).into())
 }
 
-fn sources(config: &Config) -> Vec<Box<dyn Source>> {
+fn sources(config: &Config, metrics: &Metrics, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Source>> {
+    let ports = Ports::new(config, metrics, clock);
     let line_bytes_max = usize::try_from(config.limits.line_bytes_max.0).unwrap_or(usize::MAX);
     let source = |it: &config::Source| -> Box<dyn Source> {
         let name = SourceName { cluster: it.cluster().into(), name: it.name().into() };
@@ -137,6 +140,7 @@ fn sources(config: &Config) -> Vec<Box<dyn Source>> {
             config::Source::File(it) => {
                 Box::new(FileSource { name, path: it.path.clone(), line_bytes_max })
             }
+            config::Source::Webhook(it) => Box::new(ports.source(it, name)),
         }
     };
     config.sources.iter().map(source).collect()
@@ -258,5 +262,13 @@ impl Watcher for Told {
         self.metrics.correlation_events_late.inc_by(it.late);
         self.metrics.correlation_events_dropped.inc_by(it.dropped);
         self.metrics.correlation_findings_bare.inc_by(it.undetailed);
+    }
+
+    fn stalled(&self, why: Option<&str>) {
+        self.metrics.archive_stalled.set(i64::from(why.is_some()));
+        match why {
+            None => self.readiness.set(Part::Archive),
+            Some(why) => self.readiness.unset(Part::Archive, why),
+        }
     }
 }

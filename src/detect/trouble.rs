@@ -10,12 +10,32 @@ use crate::rules::Level;
 use crate::seal::leaf::digest;
 
 /// What can be wrong. A new kind is one line here, and one in `docs/sources.md`.
-pub const KINDS: &[Kind] = &[Kind {
-    id: "kustos-source-truncated",
-    title: "An audit log was cut short while it was read",
-    level: Level::High,
-    tags: &["attack.defense-evasion", "attack.t1070.002"],
-}];
+pub const KINDS: &[Kind] = &[
+    Kind {
+        id: "kustos-source-truncated",
+        title: "An audit log was cut short while it was read",
+        level: Level::High,
+        tags: &["attack.defense-evasion", "attack.t1070.002"],
+    },
+    Kind {
+        id: "kustos-source-refused",
+        title: "Somebody tries to write audit events without the right credentials",
+        level: Level::Medium,
+        tags: &[],
+    },
+    Kind {
+        id: "kustos-archive-stalled",
+        title: "The archive cannot be written",
+        level: Level::Critical,
+        tags: &[],
+    },
+    Kind {
+        id: "kustos-archive-resumed",
+        title: "The archive can be written again",
+        level: Level::High,
+        tags: &[],
+    },
+];
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::correlating::{Correlating, Kept as Windows};
 use super::history::HistoryError;
 use super::lanes::{self, Stream};
+use super::stall;
 use super::worker::{Counts, Done, Ending, Found, Taken};
 use crate::archive::catalog::CatalogError;
 use crate::archive::commit::Commit;
@@ -18,6 +19,7 @@ use crate::archive::outbox::FindingRow;
 use crate::archive::part::{self, PartError, Placed};
 use crate::archive::recover::Archive;
 use crate::archive::stored::Boundary;
+use crate::cause;
 use crate::clock::Clock;
 use crate::detect::{self, Finding, Limits, Trouble};
 use crate::rules::RuleSet;
@@ -27,6 +29,9 @@ use crate::source::Receipt;
 /// Clusters and dates that have rows in memory at one time. A shuffled file of many days would
 /// otherwise become as many tiny parts at once.
 const OPEN_PARTS_MAX: usize = 64;
+
+/// How long sealing rests after it failed, as it does on a full disk: it needs room before it makes any.
+const SEAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why the archive could not be written. Nothing that was told "kept" is lost by it.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +160,8 @@ pub struct Archivist {
     next_seq: i64,
     correlating: Correlating,
     readers: usize,
+    /// Sealing failed; not before this time, by the clock, is it tried again.
+    seal_again: Option<Duration>,
 }
 
 impl Archivist {
@@ -188,6 +195,7 @@ impl Archivist {
             next_seq,
             correlating: Correlating::new(Limits::default()),
             readers: lanes::Width::default().workers,
+            seal_again: None,
         })
     }
 
@@ -224,18 +232,32 @@ impl Archivist {
         self
     }
 
-    /// Takes a finished chunk.
+    /// Makes the commit that has to come before what these rules judged, or before so many more rows, if any.
     ///
     /// # Errors
-    /// When a commit that had to come first failed; the chunk is not taken then.
-    pub fn take(&mut self, done: Done) -> Result<Took, ArchivistError> {
-        let other = self.judge_by(&done.rules)?;
-        let rows = self.rows + done.counts.rows;
-        let bytes = self.bytes() + done.counts.bytes;
+    /// When it failed. What it held stays in memory, and the call may be repeated.
+    pub fn make_way(
+        &mut self,
+        rules: &Arc<RuleSet>,
+        counts: Option<&Counts>,
+    ) -> Result<Option<Committed>, ArchivistError> {
+        let more = counts.map_or((0, 0), |it| (it.rows, it.bytes));
+        let (rows, bytes) = (self.rows + more.0, self.bytes() + more.1);
         let over =
             rows > self.rows_max || bytes > part::BYTES_MAX || self.open.len() > OPEN_PARTS_MAX;
         let full = self.rows > 0 && over;
-        let committed = if full { Some(self.commit()?) } else { other };
+        let other = self.since.is_some() && self.correlating.is_other(rules);
+        if full || other { self.commit().map(Some) } else { Ok(None) }
+    }
+
+    /// Takes a finished chunk.
+    ///
+    /// # Errors
+    /// When a commit that had to come first failed ([`Archivist::make_way`]); the chunk is not taken then.
+    pub fn take(&mut self, done: Done) -> Result<Took, ArchivistError> {
+        let committed = self.make_way(&done.rules, Some(&done.counts))?;
+        let other = self.judge_by(&done.rules)?;
+        let committed = committed.or(other);
         self.since.get_or_insert_with(|| self.clock.elapsed());
         let first = self.next_seq;
         self.next_seq += i64::try_from(done.counts.rows).unwrap_or(i64::MAX);
@@ -250,7 +272,7 @@ impl Archivist {
         for step in done.steps {
             self.correlating.step(&stream.cluster, step, &mut findings);
         }
-        self.record(&findings)?;
+        self.record(&findings);
         for batch in done.batches {
             let key = (Arc::clone(&batch.cluster), batch.date.clone());
             self.open.entry(key).or_default().push(Placed { batch, first });
@@ -268,7 +290,7 @@ impl Archivist {
         let finding = trouble.finding(&ruleset);
         self.since.get_or_insert_with(|| self.clock.elapsed());
         let found = vec![Found::of(&finding)];
-        self.record(&[finding])?;
+        self.record(&[finding]);
         Ok(found)
     }
 
@@ -282,19 +304,21 @@ impl Archivist {
             // To be recorded, so that a restart does not begin to wait anew.
             self.since.get_or_insert_with(|| self.clock.elapsed());
         }
-        self.record(&findings)?;
+        self.record(&findings);
         Ok(findings.iter().map(Found::of).collect())
     }
 
-    fn record(&mut self, findings: &[Finding]) -> Result<(), ArchivistError> {
+    fn record(&mut self, findings: &[Finding]) {
         let rows: Vec<FindingRow> = findings.iter().map(|it| row(it, (self.routes)(it))).collect();
         if matches!(self.pace, Pace::Live(_)) && !rows.is_empty() {
             // Ahead of the part: an alert does not wait for it. After a crash the chunk comes
             // again and finds the same ids.
-            self.archive.catalog.add_findings(&rows, self.clock.now())?;
+            if let Err(error) = self.archive.catalog.add_findings(&rows, self.clock.now()) {
+                // The commit has them as well, and is repeated until it succeeds.
+                tracing::warn!(error = cause::line(&error), "an alert waits for the next commit");
+            }
         }
         self.findings.extend(rows);
-        Ok(())
     }
 
     fn bytes(&self) -> u64 {
@@ -321,9 +345,30 @@ impl Archivist {
             return self.commit().map(Some);
         }
         if self.since.is_none() && matches!(self.pace, Pace::Live(_)) {
-            keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), false)?;
+            self.seal_due()?;
         }
         Ok(None)
+    }
+
+    /// Seals what is due. What fails and may pass is put off: parts are as good as segments, and the commit
+    /// that came before has succeeded.
+    fn seal_due(&mut self) -> Result<usize, ArchivistError> {
+        let elapsed = self.clock.elapsed();
+        if self.seal_again.is_some_and(|it| elapsed < it) {
+            return Ok(0);
+        }
+        self.seal_again = None;
+        match keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), false) {
+            Err(error) if stall::passes(&error) => {
+                tracing::warn!(
+                    error = cause::line(&error),
+                    "a segment could not be sealed; its parts stay, and it is tried again"
+                );
+                self.seal_again = Some(elapsed + SEAL_PAUSE);
+                Ok(0)
+            }
+            sealed => Ok(sealed?),
+        }
     }
 
     /// Makes everything that was taken durable.
@@ -373,7 +418,7 @@ impl Archivist {
             it.moved = false;
             it.before.clear();
         });
-        committed.segments = keep::seal_due(&mut self.archive, &self.policy, now, false)?;
+        committed.segments = self.seal_due()?;
         Ok(committed)
     }
 

@@ -17,9 +17,11 @@ pub mod lanes;
 mod quiet;
 pub mod reload;
 pub mod resume;
+pub mod stall;
 pub mod stop;
 pub mod tail;
 pub mod watch;
+pub mod webhook;
 pub mod worker;
 
 pub use stop::Stop;

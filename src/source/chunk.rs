@@ -63,6 +63,12 @@ impl Chunk {
         Chunk { start, bytes, framing: Framing::Records(ends) }
     }
 
+    /// One record, without a copy of it.
+    pub fn of_record(position: u64, bytes: Vec<u8>) -> Chunk {
+        let framing = Framing::Records(vec![Record { position, end: bytes.len() }]);
+        Chunk { start: position, bytes, framing }
+    }
+
     /// Position after the last byte or record.
     pub fn end(&self) -> u64 {
         match &self.framing {
@@ -360,6 +366,7 @@ mod tests {
         assert_eq!(chunk.lines().collect::<Vec<_>>(), [(7, &b"a\nb"[..]), (12, b"{}")]);
         assert!(!chunk.ends_in_half_a_line());
         assert_eq!(Chunk::of_records(5, []).end(), 5);
+        assert_eq!(Chunk::of_record(5, b"{}".to_vec()), Chunk::of_records(5, [(5, &b"{}"[..])]));
     }
 
     proptest! {

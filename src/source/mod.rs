@@ -7,6 +7,7 @@ pub mod open;
 pub mod receipt;
 pub mod rotated;
 pub mod tail;
+pub mod webhook;
 
 pub use chunk::{Chunk, Chunker, Framing, LINE_BYTES_MAX, Record};
 pub use receipt::{Fate, Receipt};

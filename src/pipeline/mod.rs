@@ -17,6 +17,7 @@ pub mod lanes;
 mod quiet;
 pub mod reload;
 pub mod resume;
+mod sieve;
 pub mod stall;
 pub mod stop;
 pub mod tail;

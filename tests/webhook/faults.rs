@@ -213,7 +213,7 @@ fn a_client_that_is_faster_than_the_pipeline_is_put_off_before_memory_is() {
     std::thread::scope(|scope| {
         for _ in 0..40 {
             scope.spawn(|| {
-                while posted.load(Ordering::SeqCst) < 400 << 20 {
+                while posted.load(Ordering::SeqCst) < 300 << 20 {
                     let body = batch(number.fetch_add(1, Ordering::SeqCst), 40 * EVENTS);
                     let answer = client.post("/audit/c", &body).unwrap();
                     posted.fetch_add(body.len(), Ordering::SeqCst);
@@ -250,7 +250,7 @@ fn under_more_than_it_can_keep_it_keeps_what_it_can() {
     std::thread::scope(|scope| {
         for _ in 0..60 {
             scope.spawn(|| {
-                while kept.load(Ordering::SeqCst) < 100 {
+                while kept.load(Ordering::SeqCst) < 60 {
                     let body = batch(number.fetch_add(1, Ordering::SeqCst), 4 * EVENTS);
                     let answer = client.post("/audit/c", &body).unwrap();
                     assert!(answer.took < ANSWERED, "{answer:?}");

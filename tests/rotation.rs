@@ -73,7 +73,9 @@ fn logs_that_rotate_as_an_api_servers_are_kept_once_through_kills() {
     for seed in first..first + groups {
         match std::panic::catch_unwind(|| group(seed)) {
             Ok(it) => sum.add(&it),
-            Err(_) => panic!("repeat with: SEED={seed} cargo test --no-default-features --test rotation"),
+            Err(_) => {
+                panic!("repeat with: SEED={seed} cargo test --no-default-features --test rotation")
+            }
         }
     }
     println!("{} schedules: {sum:?}", groups * LOGS as u64);
@@ -130,7 +132,11 @@ fn group(seed: u64) -> Sum {
             run_ops(&mut logs, &mut random, &daemon);
             std::thread::sleep(Duration::from_millis(random.below(25)));
         }
-        if random.one_in(4) { child.end() } else { child.kill() }
+        if random.one_in(4) {
+            child.end()
+        } else {
+            child.kill()
+        }
         sum.kills += 1;
     }
     let child = daemon.start();
@@ -156,7 +162,8 @@ fn run_ops(logs: &mut [Lumberjack], random: &mut Random, daemon: &Daemon) {
                 return Sight::Kept;
             }
             let catalog = Catalog::open(&daemon.archive).ok();
-            let followed = catalog.and_then(|it| it.meta(&format!("following:{cluster}:{name}")).unwrap());
+            let followed =
+                catalog.and_then(|it| it.meta(&format!("following:{cluster}:{name}")).unwrap());
             if followed.is_some() { Sight::Unread } else { Sight::NeverSeen }
         });
     }
@@ -195,7 +202,8 @@ fn check(daemon: &Daemon, log: &Lumberjack, sum: &mut Sum) {
     let mut stored: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
     let scope = Scope { cluster: Some(cluster.clone()), ..Scope::default() };
     for file in catalog.files(&scope).unwrap() {
-        read::lines(&file.path, |line| *stored.entry(line.bytes.to_vec()).or_default() += 1).unwrap();
+        read::lines(&file.path, |line| *stored.entry(line.bytes.to_vec()).or_default() += 1)
+            .unwrap();
     }
     let mut lost = Vec::new();
     for generation in log.generations() {
@@ -212,9 +220,13 @@ fn check(daemon: &Daemon, log: &Lumberjack, sum: &mut Sum) {
     // Half a line at the end of a file that is not written any more is a row; it became whole when
     // the file was still written, if the process looked just then.
     assert!(extra.is_empty(), "{cluster}: stored twice or never written: {extra:?}; {log:?}");
-    let told: Vec<String> = catalog.findings(u64::MAX).unwrap().into_iter()
+    let told: Vec<String> = catalog
+        .findings(u64::MAX)
+        .unwrap()
+        .into_iter()
         .filter(|it| it.cluster == cluster && it.rule != "kustos-source-headroom")
-        .map(|it| it.body).collect();
+        .map(|it| it.body)
+        .collect();
     let deleted = log.generations().iter().any(|it| it.deleted.is_some());
     let unread = log.generations().iter().any(|it| it.deleted.is_some_and(|it| it != Sight::Kept));
     let unkept = |it: &Option<Sight>| it.is_some_and(|it| it != Sight::Kept);

@@ -284,8 +284,12 @@ mod tests {
         let ours = Place::of(&fs::metadata(folder.path(3, "")).unwrap());
         folder.compress(3);
         let listed = backlog.list().unwrap();
-        assert!(backlog.recognise(&listed, &Known { first: hex(&leaf(b"c")), end: 2, place: ours }));
-        assert!(!backlog.recognise(&listed, &Known { first: hex(&leaf(b"d")), end: 2, place: ours }));
+        assert!(
+            backlog.recognise(&listed, &Known { first: hex(&leaf(b"c")), end: 2, place: ours })
+        );
+        assert!(
+            !backlog.recognise(&listed, &Known { first: hex(&leaf(b"d")), end: 2, place: ours })
+        );
         assert_eq!(pending(&mut backlog, None, SECOND), ["01"]);
     }
 

@@ -169,8 +169,9 @@ mod tests {
         let mut headroom = Headroom::new(ROTATION);
         let age = |left: u64| Some(Duration::from_secs(366 * 86_400 - left));
         let mut fell = |now, left| headroom.see(&Sight { age: age(left), ..sight(now, 0, 1) }).fell;
-        let seen: Vec<bool> =
-            [(0, 500), (1, 601), (2, 599), (3, 901), (4, 599)].map(|(now, left)| fell(now, left)).into();
+        let seen: Vec<bool> = [(0, 500), (1, 601), (2, 599), (3, 901), (4, 599)]
+            .map(|(now, left)| fell(now, left))
+            .into();
         assert_eq!(seen, [true, false, false, false, true]);
     }
 }

@@ -113,7 +113,13 @@ pub(super) struct At<'a> {
 
 impl Integrity {
     /// Tells it, unless it was told. True: it was sent on its way now.
-    pub(super) fn tell(&mut self, intake: &Intake<'_>, at: At<'_>, wrong: &Wrong, key: &[&[u8]]) -> bool {
+    pub(super) fn tell(
+        &mut self,
+        intake: &Intake<'_>,
+        at: At<'_>,
+        wrong: &Wrong,
+        key: &[&[u8]],
+    ) -> bool {
         let key = key.join(&b"\0"[..]);
         if self.told.len() >= TOLD_MAX {
             self.told.clear();

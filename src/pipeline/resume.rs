@@ -167,7 +167,13 @@ mod tests {
     use crate::archive::stored::Boundary;
 
     fn at(catalog: &Catalog, text: &[u8], growing: bool) -> Option<(i64, u64)> {
-        let named = Named { cluster: "c", name: "audit.log", line_bytes_max: 100, growing, documents: !growing };
+        let named = Named {
+            cluster: "c",
+            name: "audit.log",
+            line_bytes_max: 100,
+            growing,
+            documents: !growing,
+        };
         locate(catalog, &named, &mut &*text, 0).unwrap().map(|it| (it.source, it.offset))
     }
 

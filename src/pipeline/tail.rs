@@ -14,8 +14,8 @@ use super::backlog::{Backlog, Known};
 use super::feed::UntilError;
 use super::following::Following;
 use super::headroom::{Headroom, Rotation, Sight};
-use super::integrity::{At, Integrity, Wrong};
 use super::intake::{Intake, Source, SourceName};
+use super::integrity::{At, Integrity, Wrong};
 use super::lanes::Stream;
 use super::resume::{Located, Named, ResumeError, locate};
 use crate::cause;
@@ -286,7 +286,9 @@ impl Follower<'_> {
         for file in listed.iter().filter(|it| !state.names.contains(&it.stem)).collect::<Vec<_>>() {
             let than = match &latest {
                 Some(latest) if *latest > file.stem => latest.clone(),
-                _ if file.moment(&self.source.path).is_some_and(|it| it > ahead) => "now".to_owned(),
+                _ if file.moment(&self.source.path).is_some_and(|it| it > ahead) => {
+                    "now".to_owned()
+                }
                 _ => continue,
             };
             let wrong = Wrong::ClockJumped { name: file.stem.clone(), than };
@@ -336,7 +338,11 @@ impl Follower<'_> {
         let seen = state.backlog.is_empty() && state.reading.is_none() && !state.backlog.waits();
         let any = state.live.is_some() || !state.backlog.is_unknown();
         let Some(following) = &mut state.following else { return Ok(()) };
-        if seen && state.looked && any && let Some(source) = following.missed() {
+        if seen
+            && state.looked
+            && any
+            && let Some(source) = following.missed()
+        {
             let read = self.intake.catalog.kept_to(source)?;
             let first = state.live.as_ref().map_or("", |it| &it.first).to_owned();
             let key = [&source.to_be_bytes()[..], &read.to_be_bytes(), first.as_bytes()];

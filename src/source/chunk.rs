@@ -424,10 +424,7 @@ mod tests {
             let chunks = chunks(&stream, max);
             let lines: Vec<(u64, &[u8])> = chunks.iter().flat_map(Chunk::lines).collect();
             let at = 3 + run as u64;
-            assert_eq!(
-                lines,
-                [(0, &b"ab"[..]), (at, b"c"), (at + 5, b"d\0e"), (at + 10, b"half")]
-            );
+            assert_eq!(lines, [(0, &b"ab"[..]), (at, b"c"), (at + 5, b"d\0e"), (at + 10, b"half")]);
             assert!(chunks.iter().all(|it| !it.is_fragment()));
             let nul: usize = chunks.iter().flat_map(Chunk::nul_runs).map(|it| it.1).sum();
             assert_eq!(nul, run + 2 + 1 + 1);

@@ -32,14 +32,18 @@ impl Daemon {
         );
         for log in logs {
             let cluster = log.parent().unwrap().file_name().unwrap().to_str().unwrap();
-            text += &format!("  - {{ kind: file, cluster: {cluster}, path: {}{keys} }}\n", super::text(log));
+            text += &format!(
+                "  - {{ kind: file, cluster: {cluster}, path: {}{keys} }}\n",
+                super::text(log)
+            );
         }
         fs::write(dir.join("kustos.yaml"), text).unwrap();
         Daemon { dir: dir.to_owned(), archive }
     }
 
     pub(crate) fn start(&self) -> Running {
-        let log = File::options().create(true).append(true).open(self.dir.join("kustos.log")).unwrap();
+        let log =
+            File::options().create(true).append(true).open(self.dir.join("kustos.log")).unwrap();
         // Another build can be put to the same test.
         let program = std::env::var_os("KUSTOS").unwrap_or(env!("CARGO_BIN_EXE_kustos").into());
         let mut command = Command::new(program);

@@ -259,7 +259,10 @@ impl Lumberjack {
         let mut options = OpenOptions::new();
         if let Ok(metadata) = fs::metadata(&self.path) {
             let name = self.backup_name();
-            let collided = self.generations.iter_mut().rev()
+            let collided = self
+                .generations
+                .iter_mut()
+                .rev()
                 .find(|it| it.deleted.is_none() && it.stem.as_deref() == Some(&name));
             if let Some(older) = collided {
                 // `os.Rename` replaces what has the name.
@@ -334,8 +337,12 @@ impl Lumberjack {
 
     /// The names of old files, oldest first.
     fn backups(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            self.generations.iter().filter(|it| it.deleted.is_none()).filter_map(|it| it.stem.clone()).collect();
+        let mut names: Vec<String> = self
+            .generations
+            .iter()
+            .filter(|it| it.deleted.is_none())
+            .filter_map(|it| it.stem.clone())
+            .collect();
         names.sort();
         names
     }
@@ -344,8 +351,11 @@ impl Lumberjack {
         let names = self.backups();
         let surplus = names.len().saturating_sub(self.setting.max_backups);
         for name in &names[..surplus] {
-            let at = self.generations.iter_mut()
-                .find(|it| it.deleted.is_none() && it.stem.as_ref() == Some(name)).unwrap();
+            let at = self
+                .generations
+                .iter_mut()
+                .find(|it| it.deleted.is_none() && it.stem.as_ref() == Some(name))
+                .unwrap();
             let sight = kept(at);
             if sight != Sight::Kept && !self.setting.unkind {
                 return;

@@ -13,12 +13,14 @@ use super::{ANSWERED, batch, once};
 /// Memory that the program may take, in KiB.
 const MEMORY_KIB_MAX: u64 = 200 << 10;
 
-/// Events of a batch. An API server sends four times as many at most, which a build for tests on a busy machine cannot
-/// keep up with.
-const EVENTS: usize = 100;
+/// Events of a batch, as an API server sends them at most.
+const EVENTS: usize = 400;
 
 /// Between two batches of an API server, at its fastest.
 const EVERY: Duration = Duration::from_millis(100);
+
+/// A second of an API server's pauses: five attempts take 40 s instead of 80.
+const SECOND: Duration = Duration::from_millis(500);
 
 /// Held by one of these tests at a time: each is as much as a machine can do.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -75,7 +77,7 @@ fn a_program_that_is_killed_loses_no_batch_and_keeps_none_twice() {
         (!ended.load(Ordering::SeqCst)).then(|| batch(number, EVENTS))
     });
     let backend = Backend {
-        post: Post { client: &client, path: "/audit/c", second: Duration::from_millis(200) },
+        post: Post { client: &client, path: "/audit/c", second: SECOND },
         kept: AtomicUsize::new(0),
     };
     let outcomes = std::thread::scope(|scope| {
@@ -133,7 +135,7 @@ fn a_full_disk_stops_the_answers_and_not_the_program_and_room_starts_them_again(
         (!room.load(Ordering::SeqCst)).then(|| batch(number, EVENTS))
     });
     let backend = Backend {
-        post: Post { client: &client, path: "/audit/c", second: Duration::from_millis(200) },
+        post: Post { client: &client, path: "/audit/c", second: SECOND },
         kept: AtomicUsize::new(0),
     };
     let outcomes = std::thread::scope(|scope| {
@@ -182,7 +184,7 @@ fn an_archive_that_stands_still_costs_neither_memory_nor_time() {
         for _ in 0..16 {
             scope.spawn(|| {
                 while posted.load(Ordering::SeqCst) < 512 << 20 {
-                    let body = batch(number.fetch_add(1, Ordering::SeqCst), 16 * EVENTS);
+                    let body = batch(number.fetch_add(1, Ordering::SeqCst), 4 * EVENTS);
                     let since = Instant::now();
                     let answer = client.post("/audit/c", &body);
                     posted.fetch_add(body.len(), Ordering::SeqCst);
@@ -214,7 +216,7 @@ fn a_client_that_is_faster_than_the_pipeline_is_put_off_before_memory_is() {
         for _ in 0..40 {
             scope.spawn(|| {
                 while posted.load(Ordering::SeqCst) < 300 << 20 {
-                    let body = batch(number.fetch_add(1, Ordering::SeqCst), 40 * EVENTS);
+                    let body = batch(number.fetch_add(1, Ordering::SeqCst), 10 * EVENTS);
                     let answer = client.post("/audit/c", &body).unwrap();
                     posted.fetch_add(body.len(), Ordering::SeqCst);
                     if answer.code != 200 {
@@ -251,7 +253,7 @@ fn under_more_than_it_can_keep_it_keeps_what_it_can() {
         for _ in 0..60 {
             scope.spawn(|| {
                 while kept.load(Ordering::SeqCst) < 60 {
-                    let body = batch(number.fetch_add(1, Ordering::SeqCst), 4 * EVENTS);
+                    let body = batch(number.fetch_add(1, Ordering::SeqCst), EVENTS);
                     let answer = client.post("/audit/c", &body).unwrap();
                     assert!(answer.took < ANSWERED, "{answer:?}");
                     match answer.code {

@@ -3,8 +3,13 @@
 //! The line is the truth and the fields are its index: every accessor returns a
 //! piece of the line, and nothing here owns a copy. `decode` fills the index.
 
+mod lanes;
+
 use std::borrow::Cow;
 use std::fmt;
+
+pub use lanes::string_end;
+pub(crate) use lanes::{container_end, short_run};
 
 /// A place in an audit event that the one pass over the line finds.
 ///
@@ -341,46 +346,6 @@ fn strings(json: &str) -> Vec<Cow<'_, str>> {
         at += 1;
     }
     found
-}
-
-/// The offset after the closing quote of the JSON string that opens at `at`.
-pub fn string_end(bytes: &[u8], at: usize) -> usize {
-    let mut from = at + 1;
-    while let Some(found) = bytes.get(from..).and_then(short_run) {
-        let here = from + found;
-        if bytes.get(here) == Some(&b'"') {
-            return here + 1;
-        }
-        from = here + 2;
-    }
-    bytes.len()
-}
-
-/// How many bytes stand before the next quote or backslash; `None` when there is neither.
-///
-/// Most strings of an event are short, so eight bytes at a time are looked at before the
-/// library's search, which is faster on long runs only, is called.
-#[inline]
-pub(crate) fn short_run(bytes: &[u8]) -> Option<usize> {
-    for (index, eight) in bytes.chunks_exact(8).take(4).enumerate() {
-        let word = u64::from_le_bytes(eight.try_into().ok()?);
-        let found = zero_bytes(word ^ repeated(b'"')) | zero_bytes(word ^ repeated(b'\\'));
-        if found != 0 {
-            return Some(index * 8 + (found.trailing_zeros() / 8) as usize);
-        }
-    }
-    let seen = bytes.len().min(32) / 8 * 8;
-    memchr::memchr2(b'"', b'\\', bytes.get(seen..)?).map(|it| seen + it)
-}
-
-const fn repeated(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
-/// The high bit of every byte that is zero; bytes above the first may be wrongly set
-/// (`haszero` of Bit Twiddling Hacks), so only the lowest counts.
-const fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(repeated(0x01)) & !word & repeated(0x80)
 }
 
 /// Microseconds since 1970 (UTC) of an RFC 3339 time.

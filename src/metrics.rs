@@ -78,7 +78,7 @@ macro_rules! labels {
 labels! {
     /// Of events: where they came from and their [`stage`].
     EventLabels { source, cluster, stage }
-    /// Of bytes read.
+    /// Of bytes read, and of events that came again.
     SourceLabels { source, cluster }
     /// Of lines that are no audit events; `reason` is a `Flaw`'s word.
     MarkedLabels { cluster, reason }
@@ -140,6 +140,8 @@ table! {
         "Bytes of lines taken into the archive; the next commit makes them last";
     lines_marked: Family<MarkedLabels, Counter> = Family::default(), Counter, ["cluster", "reason"],
         "Lines kept although they are no audit event, by reason";
+    events_duplicate: Family<SourceLabels, Counter> = Family::default(), Counter, ["source", "cluster"],
+        "Events that came again, byte for byte, and were not stored again";
     bodies_unread: Counter = Counter::default(), Counter, [],
         "Bodies that a rule asked for and that could not be read: nested too deeply, or a JSON patch over a limit";
     findings: Family<FindingLabels, Counter> = Family::default(), Counter, ["rule", "level"],
@@ -298,6 +300,7 @@ mod tests {
         metrics.events.touch();
         metrics.bytes.touch();
         metrics.lines_marked.touch();
+        metrics.events_duplicate.touch();
         metrics.bodies_unread.touch();
         metrics.findings.touch();
         metrics.rules_loaded.touch();

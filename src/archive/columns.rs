@@ -14,6 +14,7 @@ use arrow::datatypes::{DataType, Field as ArrowField, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
+use super::marks::{self, Marks};
 use super::schema::{self, CUTS, Cut, Form, SKELETON, VERBATIM};
 use super::skeleton::{Gap, Rebuilder, canonical, strip, write_list};
 use crate::decode::{Provider, Row};
@@ -32,6 +33,8 @@ pub struct Batch {
     pub ordinals: Vec<u32>,
     /// Each row's leaf, SHA-256(0x00 ‖ line).
     pub leaves: Vec<[u8; 32]>,
+    /// Each row's mark, by which one that came before is looked for.
+    pub marks: Vec<u64>,
     /// Bytes of the lines.
     pub bytes_in: u64,
     /// The earliest and the latest stage time, µs.
@@ -227,8 +230,13 @@ impl Columns {
             columns.splice(at..=at, [Arc::new(mended) as ArrayRef]);
             rows = RecordBatch::try_new(rows.schema(), columns)?;
         }
+        let mut marks = Marks::new(&rows)?.of_rows(cluster);
+        let envelopes = marks::envelopes(&rows)?;
+        // Whatever an envelope says of itself, it is no event.
+        marks.iter_mut().zip(envelopes).filter(|(_, is)| *is).for_each(|(it, _)| *it = marks::NONE);
         let Columns { ordinals, leaves, bytes_in, times, .. } = self;
-        Ok(Batch { cluster: Arc::clone(cluster), date, rows, ordinals, leaves, bytes_in, times })
+        let cluster = Arc::clone(cluster);
+        Ok(Batch { cluster, date, rows, ordinals, leaves, marks, bytes_in, times })
     }
 
     fn rows(&mut self, cluster: &str, ingested: i64) -> Result<RecordBatch, ArrowError> {

@@ -261,10 +261,9 @@ impl Watcher for Told {
             let label = MarkedLabels { cluster: cluster.clone(), reason: flaw.to_string() };
             self.metrics.lines_marked.get_or_create(&label).inc_by(*count);
         }
-        self.metrics
-            .bytes
-            .get_or_create(&SourceLabels { source, cluster })
-            .inc_by(taken.counts.bytes);
+        let label = SourceLabels { source, cluster };
+        self.metrics.bytes.get_or_create(&label).inc_by(taken.counts.bytes);
+        self.metrics.events_duplicate.get_or_create(&label).inc_by(taken.counts.duplicates);
         self.metrics.bodies_unread.inc_by(taken.counts.bodies_unread);
         if !taken.findings.is_empty() {
             self.found(&taken.findings);

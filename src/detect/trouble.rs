@@ -18,6 +18,12 @@ pub const KINDS: &[Kind] = &[
         tags: &["attack.defense-evasion", "attack.t1070.002"],
     },
     Kind {
+        id: "kustos-audit-id-reused",
+        title: "An audit ID was used again with other content",
+        level: Level::Medium,
+        tags: &["attack.defense-evasion", "attack.t1036"],
+    },
+    Kind {
         id: "kustos-source-nul-run",
         title: "NUL bytes stand in an audit log where events should be",
         level: Level::Medium,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::correlating::{Correlating, Kept as Windows};
 use super::history::HistoryError;
 use super::lanes::{self, Stream};
+use super::sieve::{Open, Sieve};
 use super::stall;
 use super::worker::{Counts, Done, Ending, Found, Taken};
 use crate::archive::catalog::CatalogError;
@@ -149,7 +150,7 @@ pub struct Archivist {
     routes: Routes,
     pace: Pace,
     rows_max: u64,
-    open: BTreeMap<(Arc<str>, String), Vec<Placed>>,
+    open: Open,
     rows: u64,
     since: Option<Duration>,
     sources: BTreeMap<i64, Kept>,
@@ -159,6 +160,7 @@ pub struct Archivist {
     receipts: Vec<Receipt>,
     next_seq: i64,
     correlating: Correlating,
+    sieve: Sieve,
     readers: usize,
     /// Sealing failed; not before this time, by the clock, is it tried again.
     seal_again: Option<Duration>,
@@ -194,6 +196,7 @@ impl Archivist {
             receipts: Vec::new(),
             next_seq,
             correlating: Correlating::new(Limits::default()),
+            sieve: Sieve::default(),
             readers: lanes::Width::default().workers,
             seal_again: None,
         })
@@ -225,6 +228,13 @@ impl Archivist {
         Ok(committed)
     }
 
+    /// With another memory of what is kept.
+    #[cfg(test)]
+    pub(super) fn with_sieve(mut self, sieve: Sieve) -> Archivist {
+        self.sieve = sieve;
+        self
+    }
+
     /// Commits after fewer rows than a full row group: less memory, larger files.
     #[must_use]
     pub fn with_rows_max(mut self, rows_max: u64) -> Archivist {
@@ -250,14 +260,15 @@ impl Archivist {
         if full || other { self.commit().map(Some) } else { Ok(None) }
     }
 
-    /// Takes a finished chunk.
+    /// Takes a finished chunk, without the events that are kept already.
     ///
     /// # Errors
     /// When a commit that had to come first failed ([`Archivist::make_way`]); the chunk is not taken then.
-    pub fn take(&mut self, done: Done) -> Result<Took, ArchivistError> {
+    pub fn take(&mut self, mut done: Done) -> Result<Took, ArchivistError> {
         let committed = self.make_way(&done.rules, Some(&done.counts))?;
         let other = self.judge_by(&done.rules)?;
         let committed = committed.or(other);
+        let reused = self.sieve.sift(&self.archive.catalog, &self.open, &mut done)?;
         self.since.get_or_insert_with(|| self.clock.elapsed());
         let first = self.next_seq;
         self.next_seq += i64::try_from(done.counts.rows).unwrap_or(i64::MAX);
@@ -269,9 +280,11 @@ impl Archivist {
         add(self.counts.entry(Arc::clone(&done.stream.cluster)).or_default(), &done.counts);
         let (stream, counts) = (Arc::clone(&done.stream), done.counts.clone());
         let mut findings = Vec::new();
-        for step in done.steps {
+        for (_, step) in done.steps {
             self.correlating.step(&stream.cluster, step, &mut findings);
         }
+        let ruleset = done.rules.hash();
+        findings.extend(reused.iter().map(|it| it.finding(ruleset)));
         self.record(&findings);
         for batch in done.batches {
             let key = (Arc::clone(&batch.cluster), batch.date.clone());
@@ -358,7 +371,7 @@ impl Archivist {
             return Ok(0);
         }
         self.seal_again = None;
-        match keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), false) {
+        match self.seal(false) {
             Err(error) if stall::passes(&error) => {
                 tracing::warn!(
                     error = cause::line(&error),
@@ -418,6 +431,7 @@ impl Archivist {
             it.moved = false;
             it.before.clear();
         });
+        self.sieve.changed();
         committed.segments = self.seal_due()?;
         Ok(committed)
     }
@@ -427,7 +441,16 @@ impl Archivist {
     /// # Errors
     /// When one cannot be sealed.
     pub fn seal_all(&mut self) -> Result<usize, ArchivistError> {
-        Ok(keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), true)?)
+        Ok(self.seal(true)?)
+    }
+
+    fn seal(&mut self, all: bool) -> Result<usize, SealError> {
+        let sealed = keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), all);
+        // Also when one of several failed: the others took the place of their parts.
+        if !matches!(sealed, Ok(0)) {
+            self.sieve.changed();
+        }
+        sealed
     }
 
     /// The archive, for what is done between commits.
@@ -453,6 +476,7 @@ fn add(sum: &mut Counts, more: &Counts) {
     sum.rows += more.rows;
     sum.bytes += more.bytes;
     sum.bodies_unread += more.bodies_unread;
+    sum.duplicates += more.duplicates;
     more.marked.iter().for_each(|(flaw, lines)| *sum.marked.entry(*flaw).or_default() += lines);
     more.stages
         .iter()

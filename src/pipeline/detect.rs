@@ -64,7 +64,7 @@ pub fn detect<E: Send>(
                     Received::Done(Output::Trouble(..)) | Received::Idle => {}
                     Received::Done(Output::Done(done)) => {
                         let mut findings = Vec::new();
-                        for step in done.steps {
+                        for (_, step) in done.steps {
                             correlating.step(&done.stream.cluster, step, &mut findings);
                         }
                         take(findings, &done.counts)?;

@@ -2,7 +2,8 @@
 //!
 //! One rule: a writer deletes its oldest file first. So as long as the stream that was followed
 //! last is among the files, whatever came after it is too; when it is not, nobody can say.
-//! The catalog's record of it moves on only after what had to be told is durable.
+//! The catalog's record of it moves on only after what was sent before, and what had to be told,
+//! is durable: what is lost with the process is then still missed.
 
 use super::intake::SourceName;
 use crate::archive::catalog::{Catalog, CatalogError};
@@ -18,15 +19,25 @@ pub(super) struct Following {
     next: Option<i64>,
     /// Something was told, and nothing was sent since.
     told: bool,
-    /// What was sent after something was told: when it is kept, so is what was told.
-    after: Option<(i64, u64)>,
+    /// What was sent last.
+    latest: Option<(i64, u64)>,
+    /// When that is kept, so is everything that was sent or told before.
+    gate: Option<(i64, u64)>,
 }
 
 impl Following {
     pub(super) fn of(catalog: &Catalog, name: &SourceName) -> Result<Following, CatalogError> {
         let key = format!("following:{}:{}", name.cluster, name.name);
         let recorded = catalog.meta(&key)?.and_then(|it| it.parse().ok());
-        Ok(Following { key, expected: recorded, recorded, next: None, told: false, after: None })
+        Ok(Following {
+            key,
+            expected: recorded,
+            recorded,
+            next: None,
+            told: false,
+            latest: None,
+            gate: None,
+        })
     }
 
     /// A stream is among the files.
@@ -36,7 +47,11 @@ impl Following {
 
     /// A stream is followed from here on.
     pub(super) fn follow(&mut self, source: i64) {
-        self.next = Some(source).filter(|it| self.recorded != Some(*it));
+        if self.recorded == Some(source) {
+            self.next = None;
+        } else if self.next != Some(source) {
+            (self.next, self.gate) = (Some(source), self.latest);
+        }
     }
 
     /// All files were seen: the stream that should be among them and is not.
@@ -46,13 +61,14 @@ impl Following {
 
     /// Something was told of this log.
     pub(super) fn told(&mut self) {
-        (self.told, self.after) = (true, None);
+        self.told = true;
     }
 
     /// Lines were sent.
     pub(super) fn sent(&mut self, source: i64, end: u64) {
+        self.latest = Some((source, end));
         if std::mem::take(&mut self.told) {
-            self.after = Some((source, end));
+            self.gate = self.latest;
         }
     }
 
@@ -61,12 +77,12 @@ impl Following {
         if self.next.is_none() {
             return Ok(());
         }
-        if let Some((source, end)) = self.after
+        if let Some((source, end)) = self.gate
             && catalog.kept_to(source)? >= end
         {
-            self.after = None;
+            self.gate = None;
         }
-        let waits = self.told || self.after.is_some() || self.expected.is_some();
+        let waits = self.told || self.gate.is_some() || self.expected.is_some();
         // The first record of all takes the place of none.
         if waits && self.recorded.is_some() {
             return Ok(());
@@ -84,6 +100,26 @@ mod tests {
     use super::*;
     use crate::archive::commit::Commit;
     use crate::archive::stored::Boundary;
+
+    #[test]
+    fn a_stream_is_followed_only_after_all_that_was_sent_before_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut catalog = Catalog::create(dir.path()).unwrap();
+        let name = SourceName { cluster: "c".into(), name: "audit.log".into() };
+        let [one, two] = ["a", "b"].map(|it| catalog.add_source("c", it, "audit.log", 0).unwrap());
+        let mut following = Following::of(&catalog, &name).unwrap();
+        following.follow(one);
+        following.settle(&catalog).unwrap();
+        following.sent(one, 2);
+        following.follow(two);
+        following.sent(two, 2);
+        following.settle(&catalog).unwrap();
+        assert_eq!(Following::of(&catalog, &name).unwrap().missed(), Some(one));
+        let boundary = Boundary { end: 2, digest: String::new(), lasting: false };
+        catalog.commit(&Commit { positions: vec![(one, boundary)], ..Commit::default() }).unwrap();
+        following.settle(&catalog).unwrap();
+        assert_eq!(Following::of(&catalog, &name).unwrap().missed(), Some(two));
+    }
 
     #[test]
     fn a_stream_that_is_gone_is_missed_until_what_was_told_of_it_is_kept() {

@@ -22,6 +22,7 @@ pub mod lanes;
 mod quiet;
 pub mod reload;
 pub mod resume;
+mod sieve;
 pub mod silence;
 pub mod stall;
 pub mod stop;

@@ -39,10 +39,12 @@ pub struct Done {
     /// The leaf of every line, in their order; empty where nothing is stored. A line that holds
     /// several events is several rows, and one link of its source's chain.
     pub leaves: Vec<Hash>,
+    /// The position of every row in the stream.
+    pub positions: Vec<u64>,
     /// The rows, one batch for each date; empty where nothing is stored.
     pub batches: Vec<Batch>,
-    /// What its events are to those who count them, in their order.
-    pub steps: Vec<Step>,
+    /// What its events are to those who count them, each with its place among the rows, in their order.
+    pub steps: Vec<(u32, Step)>,
     /// How much there was.
     pub counts: Counts,
     /// To be spent by the commit.
@@ -111,6 +113,8 @@ pub struct Counts {
     pub stages: BTreeMap<String, u64>,
     /// Bodies that a rule asked for and that could not be read.
     pub bodies_unread: u64,
+    /// Events that the archive held already: they are in none of the numbers above.
+    pub duplicates: u64,
 }
 
 /// What a worker does with a chunk.
@@ -178,6 +182,7 @@ impl Worker {
             receipt,
             leaves,
             batches,
+            positions: starts,
             steps,
             counts,
         }
@@ -189,15 +194,15 @@ impl Worker {
         ruleset: &RuleSet,
         starts: &[u64],
         rows: &[Row<'_>],
-    ) -> Vec<Step> {
+    ) -> Vec<(u32, Step)> {
         let (mut steps, mut ticks) = (Vec::new(), Ticks::default());
-        for (start, row) in starts.iter().zip(rows) {
+        for (ordinal, (start, row)) in (0..).zip(starts.iter().zip(rows)) {
             if let Ok(event) = &row.event {
                 let origin =
                     Origin { cluster: &stream.cluster, source: &stream.name, position: *start };
                 let mut judged = Judged::default();
                 judge(event, ruleset, &mut self.scratch, &origin, &mut judged);
-                steps.extend(ticks.step(event, ruleset, judged));
+                steps.extend(ticks.step(event, ruleset, judged).map(|it| (ordinal, it)));
             }
         }
         steps

@@ -150,7 +150,7 @@ mod tests {
     fn a_number_at_the_cut_and_half_a_list_are_not_told() {
         let cut = |at: &str| {
             let end = EVENT.find(at).unwrap() + at.len();
-            stored([&EVENT[..end], MARK].concat().as_bytes(), fields).unwrap()
+            stored(&[&EVENT.as_bytes()[..end], MARK.as_bytes()].concat(), fields).unwrap()
         };
         assert!(cut("\"code\":403").iter().all(|(field, _)| *field != Field::Code));
         assert!(cut("\"code\":403}").contains(&(Field::Code, "403".to_owned())));

@@ -427,7 +427,7 @@ mod tests {
             assert_eq!(lines, [(0, &b"ab"[..]), (at, b"c"), (at + 5, b"d\0e"), (at + 10, b"half")]);
             assert!(chunks.iter().all(|it| !it.is_fragment()));
             let nul: usize = chunks.iter().flat_map(Chunk::nul_runs).map(|it| it.1).sum();
-            assert_eq!(nul, run + 2 + 1 + 1);
+            assert_eq!(nul, run + 3);
         }
         let ends = |bytes: &[u8]| {
             let bytes = bytes.to_vec();

@@ -262,6 +262,32 @@ fn a_path_with_wildcards_means_the_files_that_come_later_too() {
 }
 
 #[test]
+fn two_rotations_under_one_name_leave_one_file_and_keep_both() {
+    for read in [true, false] {
+        let log = Log::new("");
+        log.create("a\n");
+        let child = log.start();
+        log.wait_for(&["a"]);
+        fs::rename(&log.path, log.rotated("")).unwrap();
+        log.create("b\n");
+        if read {
+            log.wait_for(&["a", "b"]);
+        }
+        let child = if read {
+            child
+        } else {
+            child.kill();
+            log.start()
+        };
+        // Within the same millisecond, so that the older file is gone.
+        fs::rename(&log.path, log.rotated("")).unwrap();
+        log.create("c\n");
+        log.wait_for(&["a", "b", "c"]);
+        child.end();
+    }
+}
+
+#[test]
 fn a_line_longer_than_any_buffer_is_kept() {
     let log = Log::new("");
     let long = "x".repeat(3 << 20);

@@ -398,6 +398,7 @@ impl Follower<'_> {
         else {
             // It may be replaced before it has a line: look at the path again next time.
             state.tail.reopen();
+            self.judge(state)?;
             return Ok(Advance::Waits);
         };
         state.tail.place(located.offset).map_err(|it| self.failed(it))?;

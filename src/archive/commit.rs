@@ -5,7 +5,7 @@
 
 use rusqlite::{Transaction, params};
 
-use super::catalog::{Catalog, CatalogError, signed};
+use super::catalog::{Catalog, CatalogError, lasting, signed};
 use super::outbox::{self, FindingRow};
 use super::stored::{Boundary, StoredFile};
 use super::windows::{self, WindowChanges};
@@ -89,7 +89,7 @@ impl Catalog {
             }
             tx.prepare_cached("INSERT OR REPLACE INTO meta VALUES ('next_seq', ?1)")?
                 .execute([commit.next_seq.to_string()])?;
-            tx.commit()
+            lasting("a commit is recorded", || tx.commit())
         };
         write().map_err(failed)
     }

@@ -4,6 +4,7 @@ pub mod chunk;
 mod document;
 pub mod find;
 pub mod open;
+pub mod place;
 pub mod receipt;
 pub mod rotated;
 pub mod tail;

@@ -78,6 +78,10 @@ impl Catalog {
                     boundary.lasting
                 ])?;
             }
+            for (source, _) in &commit.positions {
+                tx.prepare_cached("INSERT OR REPLACE INTO kept VALUES (?1, ?2)")?
+                    .execute([*source, commit.now])?;
+            }
             outbox::insert(&tx, &commit.findings, commit.now)?;
             windows::write(&tx, &commit.windows, commit.now)?;
             for (cluster, reason, lines) in &commit.marked {

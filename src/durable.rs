@@ -9,6 +9,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+#[cfg(debug_assertions)]
+pub mod fault;
+
 /// What the name of a file that [`write`] has not finished ends with. Recovery may remove any.
 pub const UNFINISHED: &str = ".tmp";
 
@@ -28,6 +31,39 @@ pub struct DurableError {
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DurableError {
     let path = path.to_owned();
     move |source| DurableError { doing, path, source }
+}
+
+/// Does one step that has to outlive a crash. Tests make it fail (`fault`): with what `refused` gives. In a
+/// released program this is `act` and nothing else.
+///
+/// # Errors
+/// When `act` fails.
+pub fn step<T, E>(
+    name: &'static str,
+    refused: impl FnOnce() -> E,
+    act: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    #[cfg(debug_assertions)]
+    match fault::at(name) {
+        None => {}
+        Some(fault::Fault::Failed) => return Err(refused()),
+        Some(fault::Fault::Reported) => return act().and_then(|_| Err(refused())),
+        Some(fault::Fault::Died) => {
+            drop(act());
+            std::process::abort();
+        }
+    }
+    #[cfg(not(debug_assertions))]
+    drop((name, refused));
+    act()
+}
+
+/// A [`step`] on a file.
+///
+/// # Errors
+/// When `act` fails.
+pub fn step_on<T>(name: &'static str, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    step(name, || io::Error::from(io::ErrorKind::StorageFull), act)
 }
 
 /// Puts `bytes` at `path`, whole or not at all; what was there before is replaced.
@@ -62,7 +98,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
 /// When a step fails. Then the file has its old name or its new one.
 pub fn replace(from: &Path, to: &Path) -> Result<(), DurableError> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that renames")]
-    fs::rename(from, to).map_err(failed("renamed", from))?;
+    step_on("a file is renamed", || fs::rename(from, to)).map_err(failed("renamed", from))?;
     // A crash here can leave either name, each with the whole file: a rename is atomic, but on
     // the disk only when the folders are.
     let (old, new) = (parent(from), parent(to));
@@ -79,10 +115,17 @@ pub fn append(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
     let known = path.exists();
     let mut file =
         OpenOptions::new().create(true).append(true).open(path).map_err(failed("opened", path))?;
-    file.write_all(bytes).map_err(failed("written", path))?;
+    put(&mut file, bytes).map_err(failed("written", path))?;
     sync_file(&file).map_err(failed("synced", path))?;
     // A crash here, with a new file, can lose the file: nobody was told that it was kept.
     if known { Ok(()) } else { sync_dir(&parent(path)) }
+}
+
+/// Writes in two halves: a full disk takes a part, and a test wants to see what comes of that.
+fn put(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    file.write_all(first)?;
+    step_on("a file is written", || file.write_all(second))
 }
 
 /// Makes what was written to an open file last. Its name lasts once its folder is synced too.
@@ -91,7 +134,7 @@ pub fn append(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
 /// When the disk refuses. The pages may then be lost although a second call succeeds (Linux
 /// reports a failed write-back once), so the caller writes again, or stops.
 pub fn sync_file(file: &File) -> io::Result<()> {
-    file.sync_all()
+    step_on("a file is synced", || file.sync_all())
 }
 
 /// Makes the names in a folder last: of new, renamed and removed files.
@@ -100,7 +143,7 @@ pub fn sync_file(file: &File) -> io::Result<()> {
 /// When the folder cannot be opened or synced.
 pub fn sync_dir(path: &Path) -> Result<(), DurableError> {
     let dir = File::open(path).map_err(failed("opened", path))?;
-    dir.sync_all().map_err(failed("synced", path))
+    step_on("a folder is synced", || dir.sync_all()).map_err(failed("synced", path))
 }
 
 /// Makes a folder and those above it that are missing, and makes their names last.
@@ -113,7 +156,7 @@ pub fn create_dir_all(path: &Path) -> Result<(), DurableError> {
     // From the top down, each synced into its parent before the next: a crash leaves a shorter
     // path of empty folders, and the next call goes on from there.
     for dir in missing.into_iter().rev() {
-        match fs::create_dir(dir) {
+        match step_on("a folder is created", || fs::create_dir(dir)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
             other => other.map_err(failed("created", dir))?,
         }
@@ -127,7 +170,7 @@ pub fn create_dir_all(path: &Path) -> Result<(), DurableError> {
 /// # Errors
 /// When a step fails. A crash before the folder is synced can bring the file back, whole.
 pub fn remove(path: &Path) -> Result<(), DurableError> {
-    match fs::remove_file(path) {
+    match step_on("a file is removed", || fs::remove_file(path)) {
         Ok(()) => sync_dir(&parent(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed("removed", path)(error)),

@@ -1,5 +1,6 @@
-//! The real process is killed at random moments and started again. At the end every line is
-//! stored exactly once and every finding is in the outbox exactly once.
+//! The real process is killed at random moments and started again; and each durable step of it fails, is done
+//! and said to have failed, or is its last. At the end every line is stored exactly once and every finding is in
+//! the outbox exactly once.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -200,21 +201,13 @@ fn rotate(log: &Path, round: u32) {
 }
 
 fn wait_until_kept(archive: &Path, rows: u64) {
-    let since = Instant::now();
-    loop {
-        let kept: u64 = Catalog::open(archive)
-            .unwrap()
-            .files(&Scope::default())
-            .unwrap()
-            .iter()
-            .map(|it| it.rows)
-            .sum();
-        if kept >= rows {
-            return;
-        }
-        assert!(since.elapsed() < Duration::from_secs(60), "{kept} of {rows} lines are kept");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(|| kept(archive) >= rows);
+}
+
+/// How many lines are kept. The daemon makes the catalog when it starts.
+fn kept(archive: &Path) -> u64 {
+    let files = Catalog::open(archive).and_then(|it| it.files(&Scope::default()));
+    files.unwrap_or_default().iter().map(|it| it.rows).sum()
 }
 
 /// `kill -9`: nothing the process could do about it.
@@ -228,4 +221,190 @@ fn end(child: &mut Child) {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert!(child.wait().unwrap().success());
+}
+
+/// What becomes of a step. See `durable::fault`: a build without debug assertions has no faults.
+const FAULTS: [&str; 3] = ["failed", "reported", "died"];
+
+/// Threads that try cases. They mostly wait for the disk.
+const TRIERS: usize = 4;
+
+/// A log, a rule that finds something in it, and what is to be found.
+struct Case {
+    dir: tempfile::TempDir,
+    lines: Vec<String>,
+    ids: BTreeSet<String>,
+}
+
+impl Case {
+    fn new(count: usize) -> Case {
+        let dir = tempfile::tempdir().unwrap();
+        let lines: Vec<String> = lines().into_iter().take(count).collect();
+        fs::write(dir.path().join("audit.log"), lines.join("\n") + "\n").unwrap();
+        let rule =
+            "title: T\nid: t\nlevel: high\ndetection: { s: { verb: create }, condition: s }\n";
+        fs::write(dir.path().join("rule.yml"), rule).unwrap();
+        let output = kustos(&["detect", "--cluster", "c", "-o", "ndjson", "--rules"])
+            .args([dir.path().join("rule.yml"), dir.path().join("audit.log")])
+            .stdout(Stdio::piped())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let id = |it: &str| {
+            let finding: serde_json::Value = serde_json::from_str(it).unwrap();
+            finding["id"].as_str().unwrap().to_owned()
+        };
+        let ids: BTreeSet<String> = text.lines().map(id).collect();
+        assert!(!ids.is_empty(), "nothing is found, so nothing can be told twice");
+        Case { dir, lines, ids }
+    }
+
+    fn ingest(&self, archive: &Path) -> Command {
+        let mut command = kustos(&["ingest", "--cluster", "c", "--part-rows", "60", "--archive"]);
+        command.arg(archive).arg("--rules").arg(self.dir.path().join("rule.yml"));
+        command.arg(self.dir.path().join("audit.log"));
+        command
+    }
+
+    fn configured(&self, archive: &Path) -> PathBuf {
+        let text = format!(
+            "archive: {{ dir: {}, part_age_max: 20ms, segment_age_max: 1s }}\nhttp: {{ listen: \"127.0.0.1:0\" }}\n\
+             rules: [{}]\nreload: {{ watch: false }}\nsources:\n  - {{ kind: file, cluster: c, path: {} }}\n",
+            archive.display(),
+            self.dir.path().join("rule.yml").display(),
+            self.dir.path().join("audit.log").display()
+        );
+        let path = archive.with_extension("yaml");
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+/// The names of the steps that a run took, in their order.
+fn steps_of(log: &Path) -> Vec<String> {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    text.lines().map(|it| it.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
+/// Tries every one of these (step, fault), some at a time.
+fn try_all(cases: Vec<(usize, &'static str)>, one: impl Fn(usize, &'static str) + Sync) {
+    let left = std::sync::Mutex::new(cases);
+    std::thread::scope(|scope| {
+        for _ in 0..TRIERS {
+            scope.spawn(|| {
+                loop {
+                    let next = left.lock().unwrap().pop();
+                    let Some((step, fault)) = next else { return };
+                    one(step, fault);
+                }
+            });
+        }
+    });
+}
+
+fn faults_are_built_in() -> bool {
+    let built_in = cfg!(debug_assertions);
+    if !built_in {
+        println!("skipped: this build has no faults");
+    }
+    built_in
+}
+
+#[test]
+fn every_durable_step_of_a_back_fill_may_fail_be_misreported_or_be_the_last() {
+    if !faults_are_built_in() {
+        return;
+    }
+    let case = Case::new(150);
+    let recorded = case.dir.path().join("recorded");
+    let log = case.dir.path().join("steps");
+    let mut command = case.ingest(&recorded);
+    assert!(command.env("KUSTOS_FAULT_LOG", &log).status().unwrap().success());
+    assert_kept_once(&recorded, &case.lines, &case.ids);
+    let steps = steps_of(&log);
+    for name in ["a commit is recorded", "a segment is recorded", "a file is removed"] {
+        assert!(steps.iter().any(|it| it == name), "{name} is no step of {steps:?}");
+    }
+    println!("{} steps", steps.len());
+    let cases = (1..=steps.len()).flat_map(|step| FAULTS.map(|it| (step, it))).collect();
+    try_all(cases, |step, fault| {
+        let archive = case.dir.path().join(format!("{step}-{fault}"));
+        let said = format!("{step}:{fault}");
+        let ended = case.ingest(&archive).env("KUSTOS_FAULT", &said).status().unwrap();
+        assert!(fault == "died" || ended.code().is_some_and(|it| it != 101), "{said}: {ended}");
+        let again = case.ingest(&archive).status().unwrap();
+        assert!(again.success(), "after {said} ({}): {again}", steps[step - 1]);
+        println!("{said} {}", steps[step - 1]);
+        assert_kept_once(&archive, &case.lines, &case.ids);
+        fs::remove_dir_all(&archive).unwrap();
+    });
+}
+
+#[test]
+fn every_durable_step_of_a_daemon_may_fail_be_misreported_or_be_the_last() {
+    if !faults_are_built_in() {
+        return;
+    }
+    let case = Case::new(60);
+    let rows = case.lines.len() as u64;
+    let log = case.dir.path().join("steps");
+    let recorded = case.dir.path().join("recorded");
+    let run = |archive: &Path, environment: &[(&str, &std::ffi::OsStr)]| {
+        let mut command = kustos(&["run", "--config"]);
+        command.arg(case.configured(archive)).envs(environment.iter().copied()).spawn().unwrap()
+    };
+    let mut child = run(&recorded, &[("KUSTOS_FAULT_LOG", log.as_os_str())]);
+    wait_until_kept(&recorded, rows);
+    until(|| sealed(&recorded));
+    end(&mut child);
+    let steps = steps_of(&log);
+    println!("{} steps", steps.len());
+    // The first and the last of each kind: a daemon repeats itself.
+    let mut chosen = BTreeSet::new();
+    for name in steps.iter().collect::<BTreeSet<_>>() {
+        chosen.extend(steps.iter().position(|it| it == name));
+        chosen.extend(steps.iter().rposition(|it| it == name));
+    }
+    let cases = chosen.into_iter().flat_map(|it| FAULTS.map(|fault| (it + 1, fault))).collect();
+    try_all(cases, |step, fault| {
+        let archive = case.dir.path().join(format!("{step}-{fault}"));
+        let said = format!("{step}:{fault}");
+        let log = archive.with_extension("steps");
+        let mut child = run(
+            &archive,
+            &[("KUSTOS_FAULT", said.as_ref()), ("KUSTOS_FAULT_LOG", log.as_os_str())],
+        );
+        // Until it has ended over it, or has met it and keeps every line all the same. It may have taken
+        // fewer steps than the run that was recorded, and have done its work.
+        let met = || (steps_of(&log).len() >= step || sealed(&archive)) && kept(&archive) >= rows;
+        until(|| child.try_wait().unwrap().is_some() || met());
+        kill(&mut child);
+        println!("{said} {}", steps[step - 1]);
+        // Opens what is left, reads on where it was left, and says when it has done so.
+        let again = case.ingest(&archive).status().unwrap();
+        assert!(again.success(), "after {said} ({}): {again}", steps[step - 1]);
+        assert_kept_once(&archive, &case.lines, &without_kustos_own(&archive, &case.ids));
+        fs::remove_dir_all(&archive).unwrap();
+    });
+}
+
+/// What is to be found, and what kustos says of the archive itself where it could not be written.
+fn without_kustos_own(archive: &Path, ids: &BTreeSet<String>) -> BTreeSet<String> {
+    let found = Catalog::open(archive).unwrap().findings(u64::MAX).unwrap();
+    let own = found.into_iter().filter(|it| it.rule.starts_with("kustos-archive-"));
+    ids.iter().cloned().chain(own.map(|it| it.id)).collect()
+}
+
+fn sealed(archive: &Path) -> bool {
+    let Ok(catalog) = Catalog::open(archive) else { return false };
+    catalog.segments().is_ok_and(|it| !it.is_empty())
+        && catalog.parts().is_ok_and(|it| it.is_empty())
+}
+
+fn until(mut true_at_last: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !true_at_last() {
+        assert!(since.elapsed() < Duration::from_secs(60), "it did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

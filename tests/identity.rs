@@ -252,6 +252,41 @@ fn a_list_of_events_that_comes_again_is_stored_once_with_its_envelope() {
 }
 
 #[test]
+fn the_status_tells_what_could_not_be_read_how_far_sources_are_and_what_was_wrong() {
+    let here = Here::new();
+    let lines =
+        [event("a", 1, "u"), b"not json\n".to_vec(), event("a", 2, "v"), b"{\"a\":1}\n".to_vec()];
+    let file = here.file("1.log", &lines);
+    here.ingest("c", &[file.clone(), here.file("2.log", &[event("b", 3, "u")])]);
+    let status = common::status(&here.archive());
+    let marked = common::marked(&here.archive(), "c");
+    let want = [("not_an_event".to_owned(), 1), ("not_json".to_owned(), 1)];
+    assert_eq!(marked, want.into());
+    let sources = status["sources"].as_array().unwrap();
+    assert_eq!(sources.len(), 2, "{status}");
+    let first = sources.iter().find(|it| it["name"] == file.display().to_string()).unwrap();
+    assert_eq!(
+        (&first["cluster"], &first["position"]),
+        (&"c".into(), &lines.concat().len().into())
+    );
+    assert!(first["kept"].as_str().unwrap().starts_with("20"), "{first}");
+    let trouble = &status["troubles"][0];
+    assert_eq!(trouble["rule"], "kustos-audit-id-reused", "{status}");
+    assert_eq!((&trouble["findings"], &trouble["cluster"]), (&1.into(), &"c".into()));
+    assert_eq!(trouble["newest"], "2026-11-23T03:39:02.554321Z");
+    let table = ["archive", "status", "-o", "table", "--archive"].map(std::ffi::OsStr::new);
+    let shown =
+        common::kustos(&[&table[..], &[here.archive().as_os_str()]].concat()).ended(0).stdout;
+    for want in [
+        "marked     1 line of cluster c: not_json",
+        "1.log of cluster c: kept to ",
+        "trouble    1 finding of kustos-audit-id-reused of cluster c",
+    ] {
+        assert!(shown.contains(want), "{want} is not in\n{shown}");
+    }
+}
+
+#[test]
 fn genuine_logs_reuse_audit_ids_only_where_an_attacker_did() {
     let Some(corpus) = common::corpus() else { return };
     let here = Here::new();

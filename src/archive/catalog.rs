@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::stored::{self, Boundary, StoredFile};
+use crate::durable;
 
 /// How long one writer waits for another before it gives up.
 const BUSY_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -39,6 +40,7 @@ CREATE TABLE IF NOT EXISTS positions (
   source INTEGER NOT NULL REFERENCES sources(id), end INTEGER NOT NULL, digest TEXT NOT NULL, lasting INTEGER NOT NULL,
   PRIMARY KEY (source, end)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS kept (source INTEGER PRIMARY KEY, at INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS findings (
   id TEXT PRIMARY KEY, rule TEXT NOT NULL, title TEXT NOT NULL, level TEXT NOT NULL, cluster TEXT NOT NULL,
   time TEXT, created INTEGER NOT NULL, body TEXT NOT NULL
@@ -140,14 +142,10 @@ impl Catalog {
     pub fn create(dir: &Path) -> Result<Catalog, CatalogError> {
         let catalog = Catalog::connect(dir, OpenFlags::SQLITE_OPEN_CREATE)?;
         let failed = catalog.failed("made");
-        catalog
-            .conn
-            .execute_batch(&format!("PRAGMA journal_mode=WAL; {TABLES}"))
-            .map_err(&failed)?;
-        let format = FORMAT.to_string();
-        catalog
-            .conn
-            .execute("INSERT OR IGNORE INTO meta VALUES ('format', ?1)", [format])
+        let tables = format!("PRAGMA journal_mode=WAL; {TABLES}");
+        lasting("tables are made", || catalog.conn.execute_batch(&tables)).map_err(&failed)?;
+        let sql = "INSERT OR IGNORE INTO meta VALUES ('format', ?1)";
+        lasting("the format is recorded", || catalog.conn.execute(sql, [FORMAT.to_string()]))
             .map_err(failed)?;
         catalog.check_format()?;
         Ok(catalog)
@@ -214,8 +212,8 @@ impl Catalog {
     /// # Errors
     /// When SQLite refuses.
     pub fn set_meta(&self, key: &str, value: &str) -> Result<(), CatalogError> {
-        self.conn
-            .execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [key, value])
+        let sql = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
+        lasting("a named value is recorded", || self.conn.execute(sql, [key, value]))
             .map(drop)
             .map_err(self.failed("written"))
     }
@@ -301,11 +299,9 @@ impl Catalog {
         name: &str,
         now: i64,
     ) -> Result<i64, CatalogError> {
-        self.conn
-            .execute(
-                "INSERT INTO sources (cluster, first_line, name, seen) VALUES (?1, ?2, ?3, ?4)",
-                params![cluster, first_line, name, now],
-            )
+        let sql = "INSERT INTO sources (cluster, first_line, name, seen) VALUES (?1, ?2, ?3, ?4)";
+        let row = params![cluster, first_line, name, now];
+        lasting("a source is made known", || self.conn.execute(sql, row))
             .map_err(self.failed("written"))?;
         Ok(self.conn.last_insert_rowid())
     }
@@ -426,6 +422,15 @@ fn segment_row(dir: &Path, row: &rusqlite::Row<'_>) -> Result<SegmentRow, rusqli
         retain_until: row.get(15)?,
         expired: row.get(16)?,
     })
+}
+
+/// A write of SQLite's that lasts once it has ended; `act` is one statement, or the end of a transaction.
+pub(super) fn lasting<T>(
+    name: &'static str,
+    act: impl FnOnce() -> Result<T, rusqlite::Error>,
+) -> Result<T, rusqlite::Error> {
+    let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+    durable::step(name, || rusqlite::Error::SqliteFailure(full, None), act)
 }
 
 /// SQLite's integers are signed; no count here reaches 2^63.

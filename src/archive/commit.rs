@@ -5,7 +5,7 @@
 
 use rusqlite::{Transaction, params};
 
-use super::catalog::{Catalog, CatalogError, signed};
+use super::catalog::{Catalog, CatalogError, lasting, signed};
 use super::outbox::{self, FindingRow};
 use super::stored::{Boundary, StoredFile};
 use super::windows::{self, WindowChanges};
@@ -78,6 +78,10 @@ impl Catalog {
                     boundary.lasting
                 ])?;
             }
+            for (source, _) in &commit.positions {
+                tx.prepare_cached("INSERT OR REPLACE INTO kept VALUES (?1, ?2)")?
+                    .execute([*source, commit.now])?;
+            }
             outbox::insert(&tx, &commit.findings, commit.now)?;
             windows::write(&tx, &commit.windows, commit.now)?;
             for (cluster, reason, lines) in &commit.marked {
@@ -89,7 +93,7 @@ impl Catalog {
             }
             tx.prepare_cached("INSERT OR REPLACE INTO meta VALUES ('next_seq', ?1)")?
                 .execute([commit.next_seq.to_string()])?;
-            tx.commit()
+            lasting("a commit is recorded", || tx.commit())
         };
         write().map_err(failed)
     }

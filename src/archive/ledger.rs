@@ -11,7 +11,7 @@ use ed25519_dalek::{SigningKey, VerifyingKey};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{Catalog, CatalogError, SegmentRow, signed, unsigned};
+use super::catalog::{Catalog, CatalogError, SegmentRow, lasting, signed, unsigned};
 use super::stored::StoredFile;
 use crate::durable::{self, DurableError};
 use crate::hex::{hex, unhex};
@@ -124,6 +124,8 @@ impl Ledger {
         let key = match fs::read_to_string(&path) {
             Ok(text) => {
                 let seed = unhex(text.trim()).ok_or_else(|| LedgerError::Key(path.clone()))?;
+                // A crash after the key was made and before it was made private.
+                private(&path).map_err(|source| LedgerError::Io { path: path.clone(), source })?;
                 SigningKey::from_bytes(&seed)
             }
             Err(source) if source.kind() == io::ErrorKind::NotFound => make_key(&path)?,
@@ -195,7 +197,11 @@ fn public_key(dir: &Path) -> Result<VerifyingKey, LedgerError> {
 #[cfg(unix)]
 fn private(file: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(file, fs::Permissions::from_mode(0o600))
+    if fs::metadata(file)?.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    let permissions = fs::Permissions::from_mode(0o600);
+    durable::step_on("a key is made private", || fs::set_permissions(file, permissions))
 }
 
 #[cfg(not(unix))]
@@ -287,7 +293,7 @@ impl Catalog {
             for part in parts {
                 tx.prepare_cached("DELETE FROM parts WHERE id = ?1")?.execute([&part.id])?;
             }
-            tx.commit()
+            lasting("a segment is recorded", || tx.commit())
         };
         write().map_err(failed)
     }
@@ -314,7 +320,7 @@ impl Catalog {
                 });
                 add_entry(&tx, index, "expiry", &entry.to_string())?;
             }
-            tx.commit()
+            lasting("an expiry is recorded", || tx.commit())
         };
         write().map_err(failed)
     }

@@ -3,6 +3,7 @@
 //! One rule: a file counts only once the catalog names it. A file that the catalog does not
 //! name is the left-over of a crash, and [`recover`] removes it.
 
+pub mod account;
 pub mod catalog;
 pub mod columns;
 pub mod commit;

@@ -3,7 +3,7 @@
 
 use rusqlite::{Transaction, params};
 
-use super::catalog::{Catalog, CatalogError, signed};
+use super::catalog::{Catalog, CatalogError, lasting, signed};
 
 /// A finding as the catalog keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Catalog {
             let tx =
                 self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             insert(&tx, findings, now)?;
-            tx.commit()
+            lasting("findings are recorded", || tx.commit())
         };
         write().map_err(failed)
     }
@@ -151,7 +151,7 @@ impl Catalog {
                 )?
                 .execute(params![id, state, due, error])?;
             }
-            tx.commit()
+            lasting("deliveries are recorded", || tx.commit())
         };
         write().map_err(failed)
     }

@@ -72,8 +72,11 @@ pub fn write(dir: &Path, parts: &[StoredFile], now: i64) -> Result<StoredFile, S
         durable::create_dir_all(folder).map_err(PartError::from)?;
     }
     let beside = path.with_extension("parquet.tmp");
-    let file = File::create(&beside).map_err(failed)?;
-    let written = encode(&file, parts).and_then(|()| durable::sync_file(&file).map_err(failed));
+    let file =
+        durable::step_on("a segment is created", || File::create(&beside)).map_err(failed)?;
+    let refused = || failed(io::Error::from(io::ErrorKind::StorageFull));
+    let written = durable::step("a segment is written", refused, || encode(&file, parts))
+        .and_then(|()| durable::sync_file(&file).map_err(failed));
     if let Err(error) = written {
         // What did not fit on the disk must not keep the next commit from fitting.
         durable::remove(&beside).map_err(PartError::from)?;
@@ -83,7 +86,8 @@ pub fn write(dir: &Path, parts: &[StoredFile], now: i64) -> Result<StoredFile, S
     let (sha256, bytes_stored) = digest(&path).map_err(failed)?;
     let mut permissions = file.metadata().map_err(failed)?.permissions();
     permissions.set_readonly(true);
-    fs::set_permissions(&path, permissions).map_err(failed)?;
+    durable::step_on("a segment is made read-only", || fs::set_permissions(&path, permissions))
+        .map_err(failed)?;
     Ok(StoredFile {
         id,
         cluster: first.cluster.clone(),

@@ -1,15 +1,15 @@
 //! `kustos archive`: what is kept, whether it is whole, and when it may go.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
 use comfy_table::presets;
-use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
 use super::output::{counted, fitting_table};
+use super::status;
 use crate::archive::catalog::Catalog;
 use crate::archive::recover::Archive;
 use crate::archive::retain::{self, Verdict};
@@ -75,9 +75,15 @@ struct Of {
     output: Option<Output>,
 }
 
+impl Of {
+    fn is_table(&self) -> bool {
+        self.output.map_or_else(|| stdout().is_terminal(), |it| it == Output::Table)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// How much is kept, what was marked, what waits to be sent.
+    /// How much is kept, what was marked, how far each source is, what kustos found wrong, what waits to be sent.
     Status(Of),
     /// Every part and segment.
     List(Of),
@@ -100,7 +106,7 @@ enum Command {
 pub fn run(args: &Args) -> Result<u8> {
     super::log::start("warn", None);
     match &args.command {
-        Command::Status(of) => status(&of.archive, of.output),
+        Command::Status(of) => status::run(&of.archive, of.is_table()),
         Command::List(of) => list(of),
         Command::Verify(of) => check(of),
         Command::Expire { of, apply } => expire(of, *apply),
@@ -143,7 +149,7 @@ fn columns(rows: &[Value]) -> Vec<&'static str> {
         .collect()
 }
 
-fn time(micros: i64) -> String {
+pub(super) fn time(micros: i64) -> String {
     let mut text = Vec::new();
     event::write_micros(micros, &mut text);
     String::from_utf8_lossy(&text).into_owned()
@@ -170,65 +176,6 @@ fn list(of: &Of) -> Result<u8> {
     }
     rows.extend(catalog.parts()?.iter().map(|it| Value::Object(describe("part", it))));
     show(&rows, of.output)?;
-    Ok(0)
-}
-
-fn status(dir: &Path, output: Option<Output>) -> Result<u8> {
-    let catalog = Catalog::open(dir)?;
-    let (parts, segments) = (catalog.parts()?, catalog.segments()?);
-    let live =
-        || segments.iter().filter(|it| it.expired.is_none()).map(|it| &it.file).chain(&parts);
-    let (rows, bytes_in, stored) = live().fold((0, 0, 0), |(rows, bytes_in, stored), it| {
-        (rows + it.rows, bytes_in + it.bytes_in, stored + it.bytes_stored)
-    });
-    let marked = catalog.marked()?;
-    let (ledger, _) = catalog.ledger_head()?;
-    let outbox = catalog.outbox_counts()?;
-    let oldest = live().filter_map(|it| it.time_first).min().map(time);
-    let newest = live().filter_map(|it| it.time_last).max().map(time);
-    let (sealed, expired) = segments.iter().fold((0_u64, 0_u64), |(sealed, expired), it| {
-        if it.expired.is_some() { (sealed, expired + 1) } else { (sealed + 1, expired) }
-    });
-    let status = json!({
-        "archive": dir.display().to_string(), "events": rows, "bytes_in": bytes_in, "bytes_stored": stored,
-        "oldest": oldest, "newest": newest, "segments": sealed, "segments_expired": expired, "parts": parts.len(),
-        "ledger_entries": ledger,
-        "marked": marked.iter().map(|(cluster, reason, lines)| json!({"cluster": cluster, "reason": reason, "lines": lines})).collect::<Vec<_>>(),
-        "outbox": {"pending": outbox.pending, "sent": outbox.sent, "dead": outbox.dead},
-    });
-    if output.unwrap_or(if stdout().is_terminal() { Output::Table } else { Output::Ndjson })
-        == Output::Ndjson
-    {
-        writeln!(stdout(), "{status}")?;
-        return Ok(0);
-    }
-    let mut out = stdout().lock();
-    writeln!(out, "archive    {}", dir.display())?;
-    writeln!(
-        out,
-        "events     {}, {} of lines in {} of files",
-        HumanCount(rows),
-        HumanBytes(bytes_in),
-        HumanBytes(stored)
-    )?;
-    if let (Some(oldest), Some(newest)) = (oldest, newest) {
-        writeln!(out, "time       {oldest} to {newest}")?;
-    }
-    writeln!(
-        out,
-        "files      {} ({expired} more expired), {}, {ledger} ledger {}",
-        counted(sealed, "segment"),
-        counted(parts.len() as u64, "part"),
-        if ledger == 1 { "entry" } else { "entries" }
-    )?;
-    for (cluster, reason, lines) in marked {
-        writeln!(out, "marked     {} of cluster {cluster}: {reason}", counted(lines, "line"))?;
-    }
-    writeln!(
-        out,
-        "outbox     {} pending, {} sent, {} dead",
-        outbox.pending, outbox.sent, outbox.dead
-    )?;
     Ok(0)
 }
 

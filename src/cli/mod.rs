@@ -17,6 +17,7 @@ pub mod shared;
 
 mod command;
 mod reloading;
+mod status;
 mod webhooks;
 
 pub use command::main;

@@ -159,6 +159,8 @@ pub struct Archivist {
     /// Of what was taken since the last commit.
     receipts: Vec<Receipt>,
     next_seq: i64,
+    /// A commit up to this place failed, or was said to.
+    attempted: Option<i64>,
     correlating: Correlating,
     sieve: Sieve,
     readers: usize,
@@ -195,6 +197,7 @@ impl Archivist {
             counts: BTreeMap::new(),
             receipts: Vec::new(),
             next_seq,
+            attempted: None,
             correlating: Correlating::new(Limits::default()),
             sieve: Sieve::default(),
             readers: lanes::Width::default().workers,
@@ -257,7 +260,9 @@ impl Archivist {
             rows > self.rows_max || bytes > part::BYTES_MAX || self.open.len() > OPEN_PARTS_MAX;
         let full = self.rows > 0 && over;
         let other = self.since.is_some() && self.correlating.is_other(rules);
-        if full || other { self.commit().map(Some) } else { Ok(None) }
+        // What failed is repeated as it was: only so is it seen whether it had succeeded after all.
+        let again = self.attempted.is_some();
+        if full || other || again { self.commit().map(Some) } else { Ok(None) }
     }
 
     /// Takes a finished chunk, without the events that are kept already.
@@ -396,13 +401,14 @@ impl Archivist {
             .map(|(id, it)| serde_json::json!({"source": id, "name": *it.stream.name, "end": it.end}))
             .collect();
         let read = serde_json::Value::from(read).to_string();
-        for placed in self.open.values() {
+        let recorded = self.is_recorded()?;
+        for placed in self.open.values().filter(|_| !recorded) {
             commit.parts.push(part::write(&self.archive.dir, placed, read.clone(), now)?);
         }
         commit.positions =
             moved().flat_map(|(id, it)| it.boundaries().map(move |at| (*id, at))).collect();
         commit.findings.clone_from(&self.findings);
-        for (cluster, counts) in &self.counts {
+        for (cluster, counts) in self.counts.iter().filter(|_| !recorded) {
             commit.marked.extend(
                 counts
                     .marked
@@ -413,12 +419,14 @@ impl Archivist {
         commit.windows = self.correlating.changes();
         // The parts are synced. A crash before the next line leaves files that no row names; the
         // next start removes them and the sources are read again from their last position.
+        self.attempted = Some(self.next_seq);
         self.archive.catalog.commit(&commit)?;
+        self.attempted = None;
         self.correlating.written();
         self.receipts.drain(..).for_each(Receipt::keep);
         let mut committed = Committed {
             findings: std::mem::take(&mut self.findings),
-            parts: commit.parts.len(),
+            parts: self.open.len(),
             took: self.clock.elapsed().saturating_sub(began),
             correlated: self.correlating.counts(),
             ..Committed::default()
@@ -434,6 +442,13 @@ impl Archivist {
         self.sieve.changed();
         committed.segments = self.seal_due()?;
         Ok(committed)
+    }
+
+    /// Whether the rows of a commit that was said to have failed are recorded all the same. SQLite can report a
+    /// failure after it is done; everything else of a commit may be repeated.
+    fn is_recorded(&self) -> Result<bool, CatalogError> {
+        let rows = self.rows > 0 && self.attempted == Some(self.next_seq);
+        Ok(rows && self.archive.catalog.next_seq()? == self.next_seq)
     }
 
     /// Seals every part, whatever its age.

@@ -16,11 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub mod falco;
+pub mod kafka;
 pub mod placeholders;
 pub mod quantity;
 pub mod settings;
 
 pub use falco::{Falco, RuleMatching, RuleMatchingError};
+pub use kafka::KafkaSource;
 pub use quantity::{ByteSize, Period};
 pub use settings::{Secret, SecretError, Settings, SettingsError};
 
@@ -31,7 +33,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const NAME_BYTES_MAX: usize = 63;
 
 /// Kinds of source that are planned and not built.
-const LATER: [&str; 2] = ["kafka", "webhook"];
+const LATER: [&str; 1] = ["webhook"];
 
 /// The smallest and largest value of each bounded span of time.
 const KEEP: (Period, Period) = (Period::days(1), Period::days(36_525));
@@ -97,6 +99,9 @@ pub struct Config {
 pub struct Archive {
     /// The archive's folder.
     pub dir: PathBuf,
+    /// The name of this replica among those that share the folder: its own archive is in `replicas/`. Default: it is alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<String>,
     /// How long an event is kept, counted from its own time. Default: six years, 2192 days.
     #[serde(default = "keep")]
     pub keep: Period,
@@ -117,6 +122,8 @@ pub struct Archive {
 pub enum Source {
     /// A log file that an API server writes and rotates.
     File(FileSource),
+    /// Topics of a Kafka cluster, read as a member of a consumer group.
+    Kafka(Box<KafkaSource>),
 }
 
 /// A log file that an API server writes and rotates.
@@ -277,7 +284,7 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A source this version cannot read.
-    #[error("{at}: source kind {kind:?} is not in this version; it reads \"file\"")]
+    #[error("{at}: source kind {kind:?} is not in this version; it reads \"file\" and \"kafka\"")]
     SourceKind {
         /// Where.
         at: Place,
@@ -339,6 +346,9 @@ impl Config {
         if archive.dir.as_os_str().is_empty() {
             return Err(invalid(file, "archive.dir", "it is empty".to_owned()));
         }
+        if let Some(replica) = &archive.replica {
+            named(file, "archive.replica", replica)?;
+        }
         within(file, "archive.keep", archive.keep, KEEP)?;
         within(file, "archive.part_age_max", archive.part_age_max, PART_AGE)?;
         within(file, "archive.segment_age_max", archive.segment_age_max, SEGMENT_AGE)?;
@@ -363,6 +373,11 @@ impl Config {
         let mut sources = BTreeSet::new();
         for (at, source) in self.sources.iter().enumerate() {
             named(file, &format!("sources[{at}].cluster"), source.cluster())?;
+            if let Source::Kafka(kafka) = source
+                && let Some((key, why)) = kafka.wrong()
+            {
+                return Err(invalid(file, &format!("sources[{at}].{key}"), why));
+            }
             if !sources.insert(source.name()) {
                 let why = format!("there are two sources {:?}", source.name());
                 return Err(invalid(file, &format!("sources[{at}]"), why));
@@ -380,11 +395,19 @@ impl Config {
     }
 }
 
+impl Archive {
+    /// The folder that replicas share; `None`: this one is alone.
+    pub fn shared(&self) -> Option<&Path> {
+        self.replica.as_ref().map(|_| &*self.dir)
+    }
+}
+
 impl Source {
     /// The cluster its events are of.
     pub fn cluster(&self) -> &str {
         match self {
             Source::File(it) => &it.cluster,
+            Source::Kafka(it) => &it.cluster,
         }
     }
 
@@ -392,6 +415,9 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Source::File(it) => it.name.clone().unwrap_or_else(|| it.path.display().to_string()),
+            Source::Kafka(it) => {
+                it.name.clone().unwrap_or_else(|| format!("kafka:{}", it.topics.join(",")))
+            }
         }
     }
 }
@@ -654,8 +680,12 @@ sinks:
                 r#"kustos.yaml, placeholders: "admins" stands for nothing; give it a value"#,
             ),
             (
-                "archive: {dir: a}\nsources: [{kind: kafka, brokers: [k]}]",
-                r#"kustos.yaml, sources[0].kind: source kind "kafka" is not in this version; it reads "file""#,
+                "archive: {dir: a}\nsources: [{kind: webhook, listen: k}]",
+                r#"kustos.yaml, sources[0].kind: source kind "webhook" is not in this version; it reads "file" and "kafka""#,
+            ),
+            (
+                "archive: {dir: a}\nsources: [{kind: kafka, cluster: a, brokers: [], topics: [t]}]",
+                "kustos.yaml, sources[0].brokers: give at least one broker, as host:port",
             ),
             (
                 "archive: {dir: a}\nsources: [{kind: file, cluster: a/b, path: p}]",

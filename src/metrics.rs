@@ -159,6 +159,12 @@ table! {
         "Groups whose findings show no events because what they show took more than the limit";
     source_lag_bytes: Family<SourceLabel, Gauge> = Family::default(), Gauge, ["source"],
         "Bytes that a source holds and that were not yet read";
+    source_lag_records: Family<SourceLabel, Gauge> = Family::default(), Gauge, ["source"],
+        "Messages that brokers hold and that this process, of the partitions it has, has not yet read";
+    source_records_empty: Family<SourceLabel, Counter> = Family::default(), Counter, ["source"],
+        "Messages without a value: there was nothing to keep";
+    source_records_unnamed: Family<SourceLabel, Counter> = Family::default(), Counter, ["source"],
+        "Messages that name no cluster although they should; they are filed under the source's";
     parts_committed: Counter = Counter::default(), Counter, [],
         "Parts committed";
     segments_sealed: Counter = Counter::default(), Counter, [],
@@ -279,6 +285,9 @@ mod tests {
         metrics.rules_stale.touch();
         metrics.correlation_groups.touch();
         metrics.source_lag_bytes.touch();
+        metrics.source_lag_records.touch();
+        metrics.source_records_empty.touch();
+        metrics.source_records_unnamed.touch();
         metrics.outbox_pending.touch();
         metrics.alerts_sent.touch();
         metrics.build_info.clear();

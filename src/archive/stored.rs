@@ -54,17 +54,17 @@ pub fn part_path(dir: &Path, id: &str) -> PathBuf {
 /// Where a segment lies.
 pub fn segment_path(dir: &Path, cluster: &str, date: &str, id: &str) -> PathBuf {
     dir.join("segments")
-        .join(format!("cluster={}", folder(cluster)))
+        .join(format!("cluster={}", plain_name(cluster)))
         .join(format!("date={date}"))
         .join(format!("{id}.parquet"))
 }
 
-/// A cluster's name as Hive writes it in a path: what could be more than a name is percent-encoded.
-fn folder(cluster: &str) -> String {
+/// A name as Hive writes it in a path: what could be more than a name is percent-encoded.
+pub(super) fn plain_name(given: &str) -> String {
     let plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_' | b'.');
-    let mut name = String::with_capacity(cluster.len());
-    for byte in cluster.bytes() {
-        if plain(byte) && cluster != "." && cluster != ".." {
+    let mut name = String::with_capacity(given.len());
+    for byte in given.bytes() {
+        if plain(byte) && given != "." && given != ".." {
             name.push(char::from(byte));
         } else {
             name.push('%');
@@ -80,8 +80,8 @@ mod tests {
 
     #[test]
     fn a_clusters_name_cannot_leave_its_folder() {
-        assert_eq!(folder("prod-eu_1.a"), "prod-eu_1.a");
-        assert_eq!(folder("../x y"), "..%2Fx%20y");
-        assert_eq!(folder(".."), "%2E%2E");
+        assert_eq!(plain_name("prod-eu_1.a"), "prod-eu_1.a");
+        assert_eq!(plain_name("../x y"), "..%2Fx%20y");
+        assert_eq!(plain_name(".."), "%2E%2E");
     }
 }

@@ -1,6 +1,6 @@
 //! `kustos run`: the daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +10,10 @@ use super::reloading::{Reloading, Teller};
 use super::shared::{configured, load, stop_on_signal};
 use crate::archive::keep::Policy;
 use crate::archive::recover::Archive;
+use crate::archive::replicas;
 use crate::archive::rulesets;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, LogFormat, Settings};
+use crate::config::{self, Config, KafkaSource, LogFormat, Settings};
 use crate::detect::Limits;
 use crate::metrics::{
     EventLabels, FindingLabels, MarkedLabels, Metrics, SourceLabel, SourceLabels, stage,
@@ -20,7 +21,7 @@ use crate::metrics::{
 use crate::pipeline::archivist::{Archivist, Committed, Pace};
 use crate::pipeline::daemon::{self, Daemon, Watcher};
 use crate::pipeline::in_force::InForce;
-use crate::pipeline::intake::{Observer, Source, SourceName};
+use crate::pipeline::intake::{Note, Observer, Source, SourceName};
 use crate::pipeline::lanes::Width;
 use crate::pipeline::tail::FileSource;
 use crate::pipeline::watch::Look;
@@ -55,7 +56,7 @@ pub struct Args {
 /// # Errors
 /// When the configuration or a rule is broken, or the archive cannot be written.
 pub fn run(args: &Args) -> Result<u8> {
-    let config = Config::load(&args.config)?;
+    let (config, shared) = housed(Config::load(&args.config)?);
     let json = match config.log.format {
         LogFormat::Auto => None,
         LogFormat::Human => Some(false),
@@ -94,7 +95,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let width = Width::default();
     let daemon = Daemon {
         dir: config.archive.dir.clone(),
-        sources: sources(&config),
+        sources: sources(&config, shared.as_deref())?,
         rules,
         clock,
         width: Width {
@@ -129,17 +130,38 @@ fn sinks(config: &Config) -> Result<Vec<Named>> {
         .map_err(|error| super::shared::Usage(format!("{:#}", anyhow::Error::from(error))).into())
 }
 
-fn sources(config: &Config) -> Vec<Box<dyn Source>> {
+/// The configuration with this replica's own archive in the place of the folder it shares, and that folder.
+fn housed(mut config: Config) -> (Config, Option<PathBuf>) {
+    let Some(replica) = &config.archive.replica else { return (config, None) };
+    let home = replicas::home(&config.archive.dir, replica);
+    let shared = std::mem::replace(&mut config.archive.dir, home);
+    (config, Some(shared))
+}
+
+fn sources(config: &Config, shared: Option<&Path>) -> Result<Vec<Box<dyn Source>>> {
     let line_bytes_max = usize::try_from(config.limits.line_bytes_max.0).unwrap_or(usize::MAX);
-    let source = |it: &config::Source| -> Box<dyn Source> {
+    let source = |it: &config::Source| -> Result<Box<dyn Source>> {
         let name = SourceName { cluster: it.cluster().into(), name: it.name().into() };
         match it {
             config::Source::File(it) => {
-                Box::new(FileSource { name, path: it.path.clone(), line_bytes_max })
+                Ok(Box::new(FileSource { name, path: it.path.clone(), line_bytes_max }))
             }
+            config::Source::Kafka(it) => kafka(name, it, shared),
         }
     };
     config.sources.iter().map(source).collect()
+}
+
+#[cfg(feature = "kafka")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+fn kafka(name: SourceName, it: &KafkaSource, shared: Option<&Path>) -> Result<Box<dyn Source>> {
+    let shared = shared.map(Path::to_owned);
+    Ok(Box::new(crate::pipeline::kafka::KafkaSource { name, config: it.clone(), shared }))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn kafka(_: SourceName, _: &KafkaSource, _: Option<&Path>) -> Result<Box<dyn Source>> {
+    Err(super::shared::Usage(super::shared::NO_KAFKA.to_owned()).into())
 }
 
 fn archivist(
@@ -202,6 +224,20 @@ impl Observer for Told {
             .source_lag_bytes
             .get_or_create(&label)
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    fn behind(&self, source: &SourceName, records: Option<u64>) {
+        let label = SourceLabel { source: source.name.to_string() };
+        let lag = self.metrics.source_lag_records.get_or_create(&label);
+        lag.set(i64::try_from(records.unwrap_or_default()).unwrap_or(i64::MAX));
+    }
+
+    fn note(&self, source: &SourceName, note: Note) {
+        let counter = match note {
+            Note::Empty => &self.metrics.source_records_empty,
+            Note::Unnamed => &self.metrics.source_records_unnamed,
+        };
+        counter.get_or_create(&SourceLabel { source: source.name.to_string() }).inc();
     }
 
     fn state(&self, source: &SourceName, failure: Option<&str>) {

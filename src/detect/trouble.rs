@@ -10,12 +10,26 @@ use crate::rules::Level;
 use crate::seal::leaf::digest;
 
 /// What can be wrong. A new kind is one line here, and one in `docs/sources.md`.
-pub const KINDS: &[Kind] = &[Kind {
-    id: "kustos-source-truncated",
-    title: "An audit log was cut short while it was read",
-    level: Level::High,
-    tags: &["attack.defense-evasion", "attack.t1070.002"],
-}];
+pub const KINDS: &[Kind] = &[
+    Kind {
+        id: "kustos-source-truncated",
+        title: "An audit log was cut short while it was read",
+        level: Level::High,
+        tags: &["attack.defense-evasion", "attack.t1070.002"],
+    },
+    Kind {
+        id: "kustos-source-gap",
+        title: "Events were deleted before they were read",
+        level: Level::High,
+        tags: &["attack.defense-evasion", "attack.t1070.002"],
+    },
+    Kind {
+        id: "kustos-source-rewound",
+        title: "A source ends before what was read of it, and begins anew",
+        level: Level::High,
+        tags: &["attack.defense-evasion", "attack.t1070.002"],
+    },
+];
 
 /// One kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

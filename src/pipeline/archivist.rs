@@ -377,6 +377,11 @@ impl Archivist {
         Ok(committed)
     }
 
+    /// Nothing will be committed any more: tells whoever waits for "kept" that it will not come.
+    pub fn lose(&mut self) {
+        self.receipts.clear();
+    }
+
     /// Seals every part, whatever its age.
     ///
     /// # Errors

@@ -78,6 +78,9 @@ pub fn run(
     };
     let result = lanes::run(daemon.width, &daemon.rules, enter, make, |exit| {
         let result = commit_all(daemon, exit, archivist, &quiet);
+        if result.is_err() {
+            archivist.lose();
+        }
         // Whatever ended it, the sources must not go on reading into nothing.
         daemon.stop.ask();
         result

@@ -46,6 +46,20 @@ pub struct Intake<'a> {
 pub trait Observer: Send + Sync {
     /// It has handed over what there was and waits; so many bytes are there that it could not hand over yet.
     fn lag(&self, source: &SourceName, bytes: u64);
+    /// There are so many records that it has not read yet, of all that are for it to read; at none it waits.
+    /// `None`: nothing is for it to read.
+    fn behind(&self, source: &SourceName, records: Option<u64>);
+    /// It came upon something that is worth counting, once.
+    fn note(&self, source: &SourceName, note: Note);
     /// The source works again, or does not.
     fn state(&self, source: &SourceName, failure: Option<&str>);
+}
+
+/// What is worth counting of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// It holds nothing, so there is nothing to keep.
+    Empty,
+    /// It should name its cluster and does not.
+    Unnamed,
 }

@@ -13,6 +13,8 @@ pub mod hunt;
 pub mod in_force;
 pub mod ingest;
 pub mod intake;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod lanes;
 mod quiet;
 pub mod reload;

@@ -2,6 +2,8 @@
 
 pub mod chunk;
 pub mod find;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod open;
 pub mod receipt;
 pub mod rotated;

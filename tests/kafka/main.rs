@@ -196,9 +196,8 @@ fn brokers_are_read_over_tls_by_a_client_that_says_who_it_is() {
     let site = Site::with(&brokers, &secured("SCRAM-SHA-256"));
     let daemon = site.start();
     // With a wrong password it says so; a right one in the file counts without a restart.
-    let unready = || Some(daemon.ask("GET", "/readyz")).filter(|it| it.0 == 503);
-    let told = until(unready).1;
-    assert!(told.contains("uthentication"), "{told}");
+    let refused = |told: &(u16, String)| told.0 == 503 && told.1.contains("uthentication");
+    until(|| Some(daemon.ask("GET", "/readyz")).filter(refused));
     common::put(&brokers.file("password"), broker::PASSWORD.as_bytes());
     site.wait_for(20);
     daemon.end();

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
-use super::scan::Origin;
 use crate::event::{Event, Field};
 use crate::hex::hex;
 use crate::rules::{Level, Rule};
@@ -120,6 +119,17 @@ pub struct FoundCorrelation {
 pub struct FoundSource {
     /// The source, as configured; for a file its path.
     pub name: String,
+    /// Where in the source: in a file the offset of the line's first byte.
+    pub position: u64,
+}
+
+/// Where an event came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'o> {
+    /// The cluster's name.
+    pub cluster: &'o str,
+    /// The source's name; for a file its path.
+    pub source: &'o str,
     /// Where in the source: in a file the offset of the line's first byte.
     pub position: u64,
 }

@@ -18,7 +18,7 @@ pub mod trouble;
 mod window;
 
 pub use correlate::{Changes, Correlator, Counts, Limits, Window};
-pub use finding::Finding;
-pub use observe::Observation;
-pub use scan::{Judged, Origin, judge, scan};
+pub use finding::{Finding, Origin};
+pub use observe::{Judged, Observation};
+pub use scan::{judge, scan};
 pub use trouble::Trouble;

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::finding::{FoundEvent, FoundMember, FoundSource};
-use super::scan::{Judged, Origin};
+use super::finding::{Finding, FoundEvent, FoundMember, FoundSource, Origin};
 use crate::event::{self, Event, Field};
 use crate::rules::correlation::Sight;
 use crate::rules::{RuleIndex, RuleSet, Scratch};
@@ -28,6 +27,15 @@ pub struct Observation {
     pub mark: u64,
     /// The event as a finding shows it: JSON of a [`FoundMember`].
     pub detail: Arc<str>,
+}
+
+/// What rules make of events: findings, and what is for the correlator to count.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// In the order of the events, of one event in that of the rules.
+    pub findings: Vec<Finding>,
+    /// In the order of the events.
+    pub observations: Vec<Observation>,
 }
 
 /// An event that rules matched.

@@ -1,29 +1,9 @@
 //! Runs a rule set over one event.
 
-use super::finding::{Finding, identity};
-use super::observe::{Observation, Seen, observe};
+use super::finding::{Finding, Origin, identity};
+use super::observe::{Judged, Seen, observe};
 use crate::event::Event;
 use crate::rules::{RuleSet, Scratch};
-
-/// Where an event came from.
-#[derive(Debug, Clone, Copy)]
-pub struct Origin<'o> {
-    /// The cluster's name.
-    pub cluster: &'o str,
-    /// The source's name; for a file its path.
-    pub source: &'o str,
-    /// Where in the source: in a file the offset of the line's first byte.
-    pub position: u64,
-}
-
-/// What rules make of events: findings, and what is for the correlator to count.
-#[derive(Debug, Default)]
-pub struct Judged {
-    /// In the order of the events, of one event in that of the rules.
-    pub findings: Vec<Finding>,
-    /// In the order of the events.
-    pub observations: Vec<Observation>,
-}
 
 /// Adds to `out` what the rules make of the event. A rule that is only there to be counted gives
 /// no finding.

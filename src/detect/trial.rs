@@ -70,6 +70,15 @@ pub enum Outcome {
 }
 
 impl Trial {
+    /// What came of it, in one line.
+    pub fn told(&self) -> String {
+        match &self.outcome {
+            Outcome::Passed => format!("passed: {}", self.why),
+            Outcome::Failed { told, .. } => format!("{told}: {}", self.why),
+            Outcome::Unreadable(why) => format!("no case: {why}"),
+        }
+    }
+
     /// Whether the rules do what the case says.
     pub fn passed(&self) -> bool {
         matches!(self.outcome, Outcome::Passed)

@@ -18,13 +18,73 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
 use futures_util::StreamExt;
 
-use super::sql::SqlError;
+use crate::archive::catalog::CatalogError;
 
 /// How often a query is begun, when files it needs are replaced under it.
 pub const ATTEMPTS_MAX: usize = 5;
 
 /// How many bytes of an answer are kept back until it is known that it need not begin again.
 pub const HELD_BYTES_MAX: usize = 32 << 20;
+
+/// Why a question was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlError {
+    /// There is no archive, or it could not be read.
+    #[error("the archive could not be opened")]
+    Open(#[source] Box<CatalogError>),
+    /// The statement would change something.
+    #[error(
+        "{what} is refused: an archive is only read here; write SELECT, EXPLAIN, DESCRIBE or SHOW TABLES"
+    )]
+    ReadOnly {
+        /// The statement's first words.
+        what: String,
+    },
+    /// No such column.
+    #[error("there is no column {name:?}{}", nearest.map(|it| format!(": did you mean {it:?}?")).unwrap_or_default())]
+    Column {
+        /// What was asked for.
+        name: String,
+        /// The known name most like it.
+        nearest: Option<&'static str>,
+    },
+    /// The query is wrong, or reading failed.
+    #[error("the query failed")]
+    Query(#[source] Box<DataFusionError>),
+    /// Files the catalog names are not there, time after time.
+    #[error(
+        "files of the archive were missing in {ATTEMPTS_MAX} attempts; `kustos archive verify` tells which are lost"
+    )]
+    Missing(#[source] Box<DataFusionError>),
+    /// A file was replaced after rows had been handed out.
+    #[error(
+        "the archive changed while the answer was being read; ask again, or for less at a time"
+    )]
+    Changed(#[source] Box<DataFusionError>),
+}
+
+impl SqlError {
+    /// Whether the question is wrong, and not the archive or the machine.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            SqlError::ReadOnly { .. } | SqlError::Column { .. } => true,
+            SqlError::Query(error) => matches!(
+                error.find_root(),
+                DataFusionError::SQL(..)
+                    | DataFusionError::Plan(_)
+                    | DataFusionError::SchemaError(..)
+                    | DataFusionError::NotImplemented(_)
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl From<DataFusionError> for SqlError {
+    fn from(error: DataFusionError) -> SqlError {
+        SqlError::Query(Box::new(error))
+    }
+}
 
 /// Rows, as they come. Nothing is read that is not asked for.
 pub struct Answer {

@@ -9,17 +9,11 @@ use jiff::Timestamp;
 use regex::RegexBuilder;
 
 use super::field::{self, Column, Kind};
+use super::pattern::quoted;
+pub use super::pattern::{Pattern, Piece};
+pub use super::problem::{DEPTH_MAX, Problem, QueryError, TERMS_MAX, TEXT_BYTES_MAX};
 use super::scan::Scanner;
-use super::time::{self, Span, TimeError};
-
-/// The longest search that is read.
-pub const TEXT_BYTES_MAX: usize = 16 * 1024;
-
-/// How deep parentheses and negations may nest.
-pub const DEPTH_MAX: usize = 32;
-
-/// How many terms a search may have.
-pub const TERMS_MAX: usize = 256;
+use super::time::{self, Span};
 
 /// How much memory a compiled regular expression may take.
 pub const REGEX_BYTES_MAX: usize = 1 << 20;
@@ -61,81 +55,6 @@ pub enum Test {
     },
 }
 
-/// A text with wildcards.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pattern(pub Vec<Piece>);
-
-/// A piece of a [`Pattern`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// Exactly this text.
-    Text(String),
-    /// `*`: any text, also none.
-    Any,
-    /// `?`: any one character.
-    One,
-}
-
-/// Why a search was not understood, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("column {column}: {problem}")]
-pub struct QueryError {
-    /// The character of the text it is about, counted from one.
-    pub column: usize,
-    /// What is wrong there.
-    pub problem: Problem,
-}
-
-/// What can be wrong with a search.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "each message says what the variant is")]
-pub enum Problem {
-    #[error("unknown field {name:?}: {}", remedy(*nearest))]
-    UnknownField { name: String, nearest: Option<&'static str> },
-    #[error("a value is missing: write `field:value`, or `field:*` for any")]
-    NoValue,
-    #[error("this quote is not closed: add `\"`, or write `\\\"` for the quote itself")]
-    QuoteOpen,
-    #[error("a parenthesis in a value: put the value in quotes")]
-    OpenInValue,
-    #[error("nothing follows the backslash: write `\\\\` for the backslash itself")]
-    BackslashAtEnd,
-    #[error("this parenthesis is not closed: add `)`")]
-    Unclosed,
-    #[error("this parenthesis closes nothing: remove it, or put it in quotes")]
-    Unopened,
-    #[error("a term is missing here: write one, or put the word before it in quotes")]
-    NoTerm,
-    #[error("in a list, values are divided by commas: `verb:(get,list,watch)`")]
-    List,
-    #[error("{column:?} holds text, which has no order: put the value in quotes if it begins so")]
-    NoOrder { column: &'static str },
-    #[error(
-        "{column:?} holds numbers: write `{column}:400`, `{column}:>=400` or `{column}:400..499`"
-    )]
-    NoNumber { column: &'static str },
-    #[error("{0}")]
-    Time(TimeError),
-    #[error("{column:?} holds no text: write a range, as in `{column}:A..B`")]
-    NoText { column: &'static str },
-    #[error("the regular expression is not valid: {why}")]
-    Regex { why: String },
-    #[error("the search is longer than {TEXT_BYTES_MAX} bytes: use SQL (`kustos query`)")]
-    TooLong,
-    #[error("more than {TERMS_MAX} terms: use a wildcard or a regular expression for many values")]
-    TooMany,
-    #[error("more than {DEPTH_MAX} levels of parentheses and negations: use fewer")]
-    TooDeep,
-}
-
-fn remedy(nearest: Option<&str>) -> String {
-    let quoting = "put it in quotes to search for it as text";
-    match nearest {
-        Some(known) => format!("did you mean `{known}:`? Or {quoting}"),
-        None => format!("docs/search.md lists the fields; {quoting}"),
-    }
-}
-
 impl Query {
     /// Reads a search. Times in it are relative to `now`, µs.
     ///
@@ -155,29 +74,6 @@ impl Query {
             None => Ok(query),
             Some(_) => Err(parser.scan.error(Problem::Unopened)),
         }
-    }
-}
-
-impl Pattern {
-    /// Adds text that is only ever itself.
-    pub fn push_text(&mut self, text: &str) {
-        match self.0.last_mut() {
-            Some(Piece::Text(last)) => last.push_str(text),
-            _ => self.0.push(Piece::Text(text.to_owned())),
-        }
-    }
-
-    /// The text, if there is no wildcard in it.
-    pub fn literal(&self) -> Option<&str> {
-        match self.0.as_slice() {
-            [] => Some(""),
-            [Piece::Text(text)] => Some(text),
-            _ => None,
-        }
-    }
-
-    fn is_any(&self) -> bool {
-        !self.0.is_empty() && self.0.iter().all(|it| *it == Piece::Any)
     }
 }
 
@@ -422,20 +318,6 @@ fn written(f: &mut fmt::Formatter<'_>, column: &Column, test: &Test) -> fmt::Res
 
 fn moment(micros: i64) -> String {
     Timestamp::from_microsecond(micros).map_or_else(|_| micros.to_string(), |it| it.to_string())
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|piece| match piece {
-            Piece::Text(text) => f.write_str(&quoted(text)),
-            Piece::Any => f.write_str("*"),
-            Piece::One => f.write_str("?"),
-        })
-    }
-}
-
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 #[cfg(test)]

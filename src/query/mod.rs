@@ -5,6 +5,8 @@
 
 pub mod field;
 pub mod language;
+mod pattern;
+mod problem;
 mod scan;
 pub mod time;
 

@@ -2,7 +2,8 @@
 //!
 //! One rule: what stands in quotes or after a backslash is only ever itself.
 
-use super::language::{Pattern, Piece, Problem, QueryError};
+use super::pattern::{Pattern, Piece};
+use super::problem::{Problem, QueryError};
 
 /// A place in the text of a search.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext, ident, lit}
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 
-pub use super::answer::{ATTEMPTS_MAX, Answer, HELD_BYTES_MAX};
+pub use super::answer::{ATTEMPTS_MAX, Answer, HELD_BYTES_MAX, SqlError};
 use super::dialect;
 use super::field::{self, RAW, RAW_BYTES};
 use super::language::Query;
@@ -22,7 +22,7 @@ use super::line;
 use super::listing::{Listed, Listing};
 use super::lower;
 use super::table::Stored;
-use crate::archive::catalog::{Catalog, CatalogError, Scope};
+use crate::archive::catalog::{Catalog, Scope};
 use crate::archive::schema;
 
 /// What a search shows when it does not say.
@@ -60,66 +60,6 @@ impl Default for Settings {
             metadata_cache_bytes_max: 512 << 20,
             threads_max: std::thread::available_parallelism().map_or(1, usize::from),
         }
-    }
-}
-
-/// Why a question was not answered.
-#[derive(Debug, thiserror::Error)]
-pub enum SqlError {
-    /// There is no archive, or it could not be read.
-    #[error("the archive could not be opened")]
-    Open(#[source] Box<CatalogError>),
-    /// The statement would change something.
-    #[error(
-        "{what} is refused: an archive is only read here; write SELECT, EXPLAIN, DESCRIBE or SHOW TABLES"
-    )]
-    ReadOnly {
-        /// The statement's first words.
-        what: String,
-    },
-    /// No such column.
-    #[error("there is no column {name:?}{}", nearest.map(|it| format!(": did you mean {it:?}?")).unwrap_or_default())]
-    Column {
-        /// What was asked for.
-        name: String,
-        /// The known name most like it.
-        nearest: Option<&'static str>,
-    },
-    /// The query is wrong, or reading failed.
-    #[error("the query failed")]
-    Query(#[source] Box<DataFusionError>),
-    /// Files the catalog names are not there, time after time.
-    #[error(
-        "files of the archive were missing in {ATTEMPTS_MAX} attempts; `kustos archive verify` tells which are lost"
-    )]
-    Missing(#[source] Box<DataFusionError>),
-    /// A file was replaced after rows had been handed out.
-    #[error(
-        "the archive changed while the answer was being read; ask again, or for less at a time"
-    )]
-    Changed(#[source] Box<DataFusionError>),
-}
-
-impl SqlError {
-    /// Whether the question is wrong, and not the archive or the machine.
-    pub fn is_usage(&self) -> bool {
-        match self {
-            SqlError::ReadOnly { .. } | SqlError::Column { .. } => true,
-            SqlError::Query(error) => matches!(
-                error.find_root(),
-                DataFusionError::SQL(..)
-                    | DataFusionError::Plan(_)
-                    | DataFusionError::SchemaError(..)
-                    | DataFusionError::NotImplemented(_)
-            ),
-            _ => false,
-        }
-    }
-}
-
-impl From<DataFusionError> for SqlError {
-    fn from(error: DataFusionError) -> SqlError {
-        SqlError::Query(Box::new(error))
     }
 }
 

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::ir::{DASHES, Piece, Place};
+use super::wildcard;
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,7 +72,7 @@ impl Pattern {
         match &self.shape {
             Shape::Anything => true,
             Shape::Literal(place, literal) => literally(*place, text, literal, self.cased),
-            Shape::Glob(pieces) => globbed(pieces, text, self.cased),
+            Shape::Glob(pieces) => wildcard::fits(pieces, text, self.cased),
         }
     }
 }
@@ -144,50 +145,19 @@ fn anywhere(text: &[u8], literal: &[u8], same: &dyn Fn(Option<&[u8]>) -> bool) -
     memchr::memchr2_iter(small, big, text).any(|at| same(text.get(at..at + literal.len())))
 }
 
-/// Greedy matching with one step back, to the last `*`: never worse than the
-/// product of the two lengths.
-fn globbed(pieces: &[Piece], text: &str, cased: bool) -> bool {
-    let mut at = 0;
-    let mut rest = text.chars();
-    // Where to go on when the present attempt fails: after the last `*`, one character on.
-    let mut retry: Option<(usize, std::str::Chars<'_>)> = None;
-    loop {
-        match pieces.get(at) {
-            Some(Piece::Many) => {
-                at += 1;
-                retry = Some((at, rest.clone()));
-                continue;
-            }
-            Some(piece) => {
-                let mut next = rest.clone();
-                if next.next().is_some_and(|c| fits_one(*piece, c, cased)) {
-                    rest = next;
-                    at += 1;
-                    continue;
-                }
-            }
-            None if rest.as_str().is_empty() => return true,
-            None => {}
-        }
-        let Some((after, mut from)) = retry else {
-            return false;
-        };
-        if from.next().is_none() {
-            return false;
-        }
-        rest = from.clone();
-        at = after;
-        retry = Some((after, from));
+impl wildcard::Step for Piece {
+    fn is_many(&self) -> bool {
+        matches!(self, Piece::Many)
     }
-}
 
-fn fits_one(piece: Piece, c: char, cased: bool) -> bool {
-    match piece {
-        Piece::One => true,
-        Piece::Dash => DASHES.contains(&c),
-        Piece::Char(want) if cased => want == c,
-        Piece::Char(want) => want == c.to_ascii_lowercase(),
-        Piece::Many => false,
+    fn fits(&self, c: char, cased: bool) -> bool {
+        match self {
+            Piece::One => true,
+            Piece::Dash => DASHES.contains(&c),
+            Piece::Char(want) if cased => *want == c,
+            Piece::Char(want) => *want == c.to_ascii_lowercase(),
+            Piece::Many => false,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{ValueEnum, ValueHint};
 use serde_json::json;
 
-use super::command::lenient;
+use super::lenient::lenient;
 use crate::alert::plain;
 use crate::cli::output::counted;
 use crate::cli::shared::PlaceholderArgs;

@@ -1,14 +1,9 @@
 //! `kustos rules`: which sub-command, and the rules that it is about.
 
 use std::io;
-use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
-
-use crate::cli::shared::PlaceholderArgs;
-use crate::detect::trial;
-use crate::rules::{self, LoadOptions, Loaded};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,20 +50,4 @@ pub fn run(args: &Args) -> Result<u8> {
         Command::Explain(args) => super::explain::run(args, &mut out),
         Command::Coverage(args) => super::coverage::run(args, &mut out),
     }
-}
-
-/// Loads what is good under the paths, or the shipped rules, and keeps what is to be said of the
-/// rest. `rules/*` of a shell names the tests beside the rules as well: they are no rules.
-pub(super) fn lenient(paths: &[PathBuf], placeholders: &PlaceholderArgs) -> Result<Loaded> {
-    let is_test = |it: &PathBuf| {
-        it.file_name()
-            .is_some_and(|it| it.to_string_lossy().ends_with(&format!(".{}", trial::ENDING)))
-    };
-    let given: Vec<PathBuf> = paths.iter().filter(|it| !is_test(it)).cloned().collect();
-    let shipped = paths.is_empty();
-    let placeholders = placeholders.read()?;
-    Ok(rules::load(
-        &given,
-        &LoadOptions { lenient: true, shipped, placeholders, ..LoadOptions::default() },
-    )?)
 }

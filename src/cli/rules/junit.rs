@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::test::told;
 use crate::detect::trial::{Outcome, Suite, Trial};
 use crate::durable;
 use crate::rules::RuleError;
@@ -59,8 +58,8 @@ fn tested(suite: &Suite) -> TestSuite {
 fn verdict(trial: &Trial) -> TestCaseStatus {
     match trial.outcome {
         Outcome::Passed => TestCaseStatus::success(),
-        Outcome::Failed { .. } => status(NonSuccessKind::Failure, &told(trial)),
-        Outcome::Unreadable(_) => status(NonSuccessKind::Error, &told(trial)),
+        Outcome::Failed { .. } => status(NonSuccessKind::Failure, &trial.told()),
+        Outcome::Unreadable(_) => status(NonSuccessKind::Error, &trial.told()),
     }
 }
 

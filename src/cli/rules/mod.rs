@@ -5,6 +5,7 @@ mod command;
 mod coverage;
 mod explain;
 mod junit;
+mod lenient;
 mod list;
 mod show;
 mod test;

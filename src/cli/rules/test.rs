@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use clap::ValueHint;
 
-use super::command::lenient;
 use super::junit;
+use super::lenient::lenient;
 use super::tree::{self, Marks};
 use crate::alert::plain;
 use crate::cli::output::counted;
@@ -93,7 +93,7 @@ fn report(suite: &Suite, allow_untested: bool, out: &mut impl Write) -> Result<(
 
 fn case(suite: &Suite, trial: &Trial, out: &mut impl Write) -> Result<()> {
     let place = format!("{}:{}", suite.tests.display(), trial.line);
-    writeln!(out, "  {place}: {}", shown(&told(trial)))?;
+    writeln!(out, "  {place}: {}", shown(&trial.told()))?;
     if let Outcome::Failed { because, .. } = &trial.outcome {
         let marks = Marks::fitting(stdout().is_terminal());
         for (title, weighed) in because {
@@ -108,15 +108,6 @@ fn case(suite: &Suite, trial: &Trial, out: &mut impl Write) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What came of a case, in one line.
-pub(super) fn told(trial: &Trial) -> String {
-    match &trial.outcome {
-        Outcome::Passed => format!("passed: {}", trial.why),
-        Outcome::Failed { told, .. } => format!("{told}: {}", trial.why),
-        Outcome::Unreadable(why) => format!("no case: {why}"),
-    }
 }
 
 fn shown(text: &str) -> String {

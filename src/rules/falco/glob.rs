@@ -1,6 +1,8 @@
 //! Shell patterns as `fnmatch(3)` reads them without flags: `*`, `?`, `[a-z]`, and a
 //! backslash before a character that means itself. A slash is a character like any other.
 
+use crate::rules::wildcard;
+
 /// A pattern, ready to be held against text.
 #[derive(Debug, Clone)]
 pub(in crate::rules) struct Glob {
@@ -49,44 +51,17 @@ impl Glob {
         Glob { steps: steps(pattern).into(), cased }
     }
 
-    /// Whether the whole text fits. Greedy, with one step back to the last `*`: never
-    /// worse than the product of the two lengths.
+    /// Whether the whole text fits.
     pub(in crate::rules) fn fits(&self, text: &str) -> bool {
-        let mut at = 0;
-        let mut rest = text.chars();
-        let mut retry: Option<(usize, std::str::Chars<'_>)> = None;
-        loop {
-            match self.steps.get(at) {
-                Some(Step::Many) => {
-                    at += 1;
-                    retry = Some((at, rest.clone()));
-                    continue;
-                }
-                Some(step) => {
-                    let mut next = rest.clone();
-                    if next.next().is_some_and(|c| step.fits(c, self.cased)) {
-                        rest = next;
-                        at += 1;
-                        continue;
-                    }
-                }
-                None if rest.as_str().is_empty() => return true,
-                None => {}
-            }
-            let Some((after, mut from)) = retry else {
-                return false;
-            };
-            if from.next().is_none() {
-                return false;
-            }
-            rest = from.clone();
-            at = after;
-            retry = Some((after, from));
-        }
+        wildcard::fits(&self.steps, text, self.cased)
     }
 }
 
-impl Step {
+impl wildcard::Step for Step {
+    fn is_many(&self) -> bool {
+        matches!(self, Step::Many)
+    }
+
     fn fits(&self, c: char, cased: bool) -> bool {
         let either = |holds: &dyn Fn(char) -> bool| {
             holds(c) || (!cased && (holds(c.to_ascii_lowercase()) || holds(c.to_ascii_uppercase())))

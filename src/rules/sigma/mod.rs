@@ -27,6 +27,30 @@ use super::advice::{Audience, advise};
 use super::ir::{About, CorrelationDraft, Draft, Expr, LogSource};
 use super::load::{Fault, RuleError};
 
+/// What is said about a rule or a correlation. The parser has a type for each, with the same fields and no trait in
+/// common.
+macro_rules! about {
+    ($of:expr, $rule:expr, $log_source:expr) => {
+        About {
+            id: $rule.id.clone().filter(|it| !it.is_empty()),
+            name: $rule.name.clone().filter(|it| !it.is_empty()),
+            log_source: $log_source,
+            title: $rule.title.clone(),
+            level: $rule.level.map_or(DEFAULT_LEVEL, level),
+            description: $rule.description.clone().unwrap_or_default().trim().to_owned(),
+            status: $rule.status.map(|it| format!("{it:?}").to_lowercase()),
+            tags: $rule.tags.clone(),
+            falsepositives: $rule.falsepositives.clone(),
+            references: $rule.references.clone(),
+            runbook: runbook(&$rule.custom_attributes),
+            file: $of.file.to_path_buf(),
+            line: $of.document.line,
+            source: $of.given.to_owned(),
+            falco: None,
+        }
+    };
+}
+
 pub(super) use self::bounds::BoundFault;
 pub(super) use self::correlation::CorrelationFault;
 pub(super) use self::filter::{Filter, FilterFault, apply as filter};
@@ -185,7 +209,10 @@ impl Reader<'_> {
                 let product = rule.logsource.product.as_deref();
                 parsed.warnings.extend(self.advice(&rule.title, &expr, product));
                 let expr = alias::resolved(expr);
-                parsed.drafts.push(Draft { about: self.about(rule), expr });
+                parsed.drafts.push(Draft {
+                    about: about!(self, rule, Some(log_source(&rule.logsource))),
+                    expr,
+                });
             }
             Err(error) => parsed.errors.push(self.fault(
                 Some(&rule.title),
@@ -234,49 +261,13 @@ impl Reader<'_> {
     fn correlation(&self, rule: &CorrelationRule, parsed: &mut Parsed) {
         match correlation::spec(&self.document.text) {
             Ok(spec) => {
-                let about = About {
-                    id: rule.id.clone().filter(|it| !it.is_empty()),
-                    name: rule.name.clone().filter(|it| !it.is_empty()),
-                    log_source: None,
-                    title: rule.title.clone(),
-                    level: rule.level.map_or(DEFAULT_LEVEL, level),
-                    description: rule.description.clone().unwrap_or_default().trim().to_owned(),
-                    status: rule.status.map(|it| format!("{it:?}").to_lowercase()),
-                    tags: rule.tags.clone(),
-                    falsepositives: rule.falsepositives.clone(),
-                    references: rule.references.clone(),
-                    runbook: runbook(&rule.custom_attributes),
-                    file: self.file.to_path_buf(),
-                    line: self.document.line,
-                    source: self.given.to_owned(),
-                    falco: None,
-                };
+                let about = about!(self, rule, None);
                 parsed.correlations.push(CorrelationDraft { about, spec });
             }
             Err(blame) => {
                 let fault = Fault::Correlation(blame.fault);
                 parsed.errors.push(self.fault(Some(&rule.title), &blame.near, fault));
             }
-        }
-    }
-
-    fn about(&self, rule: &SigmaRule) -> About {
-        About {
-            id: rule.id.clone().filter(|it| !it.is_empty()),
-            name: rule.name.clone().filter(|it| !it.is_empty()),
-            log_source: Some(log_source(&rule.logsource)),
-            title: rule.title.clone(),
-            level: rule.level.map_or(DEFAULT_LEVEL, level),
-            description: rule.description.clone().unwrap_or_default().trim().to_owned(),
-            status: rule.status.map(|it| format!("{it:?}").to_lowercase()),
-            tags: rule.tags.clone(),
-            falsepositives: rule.falsepositives.clone(),
-            references: rule.references.clone(),
-            runbook: runbook(&rule.custom_attributes),
-            file: self.file.to_path_buf(),
-            line: self.document.line,
-            source: self.given.to_owned(),
-            falco: None,
         }
     }
 

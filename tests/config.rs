@@ -75,9 +75,14 @@ fn is_block(root: &Value, schema: &Value) -> bool {
     schema.get("properties").is_some() || schema.get("oneOf").is_some()
 }
 
+/// What a reference leads to; of what may be left out, what it is when it is there.
 fn follow<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
-    match schema.get("$ref").and_then(Value::as_str) {
-        Some(place) => root.pointer(place.trim_start_matches('#')).unwrap(),
+    if let Some(place) = schema.get("$ref").and_then(Value::as_str) {
+        return root.pointer(place.trim_start_matches('#')).unwrap();
+    }
+    let choices = schema.get("anyOf").and_then(Value::as_array);
+    match choices.and_then(|it| it.iter().find(|it| it["type"] != "null")) {
+        Some(there) => follow(root, there),
         None => schema,
     }
 }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::replicas;
 use super::stored::{self, Boundary, StoredFile};
 
 /// How long one writer waits for another before it gives up.
@@ -168,7 +167,7 @@ impl Catalog {
     /// When there is none, SQLite refuses, or the format is unknown.
     pub fn open(dir: &Path) -> Result<Catalog, CatalogError> {
         if !dir.join("catalog.sqlite").is_file() {
-            return Err(match replicas::archives(dir).unwrap_or_default().into_iter().next() {
+            return Err(match stored::replicas(dir).unwrap_or_default().into_iter().next() {
                 Some(one) => CatalogError::Shared { dir: dir.to_owned(), one },
                 None => CatalogError::Missing(dir.to_owned()),
             });

@@ -7,16 +7,13 @@
 //! The folder has to be on a file system that all replicas see as one machine does: SQLite's WAL and `flock` are not
 //! for network file systems (docs/decisions/014-replicas.md).
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::catalog::{Catalog, CatalogError};
-use super::stored::plain_name;
+use super::stored::{self, plain_name};
 use crate::durable::{self, DurableError};
-
-/// Where the replicas' archives are.
-const REPLICAS: &str = "replicas";
 
 /// Where the locks are.
 const PARTITIONS: &str = "partitions";
@@ -39,35 +36,6 @@ pub enum ReplicasError {
         #[source]
         source: io::Error,
     },
-}
-
-/// Where the archive of a replica is in the folder it shares.
-pub fn home(shared: &Path, replica: &str) -> PathBuf {
-    shared.join(REPLICAS).join(plain_name(replica))
-}
-
-/// The archives in a shared folder, in the order of their names; none where it is no shared one.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub fn archives(shared: &Path) -> Result<Vec<PathBuf>, ReplicasError> {
-    let path = shared.join(REPLICAS);
-    let failed = |source| ReplicasError::Io { path: path.clone(), source };
-    let entries = match fs::read_dir(&path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let archive = entry.map_err(failed)?.path();
-        // One that has no catalog yet has kept nothing yet.
-        if archive.join("catalog.sqlite").is_file() {
-            found.push(archive);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// Takes the lock of a stream; `None`: another replica has it, or this process itself still does.
@@ -96,7 +64,9 @@ pub fn lock(shared: &Path, stream: &str) -> Result<Option<File>, ReplicasError> 
 /// When one cannot be opened.
 pub fn catalogs(own: &Catalog, shared: Option<&Path>) -> Result<Vec<Catalog>, ReplicasError> {
     let mut all = vec![Catalog::open(own.dir())?];
-    for archive in shared.map(archives).transpose()?.unwrap_or_default() {
+    let Some(shared) = shared else { return Ok(all) };
+    let failed = |source| ReplicasError::Io { path: shared.to_owned(), source };
+    for archive in stored::replicas(shared).map_err(failed)? {
         if archive != own.dir() {
             all.push(Catalog::open(&archive)?);
         }
@@ -133,7 +103,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let shared = Some(dir.path());
         let make = |replica: &str, end: u64| {
-            let home = home(dir.path(), replica);
+            let home = stored::replica_path(dir.path(), replica);
             durable::create_dir_all(&home).unwrap();
             let mut catalog = Catalog::create(&home).unwrap();
             let source = catalog.add_source("c", "s", "n", 0).unwrap();
@@ -143,7 +113,7 @@ mod tests {
         };
         let own = make("a", 7);
         drop(make("b", 9));
-        durable::create_dir_all(&home(dir.path(), "c")).unwrap();
+        durable::create_dir_all(&stored::replica_path(dir.path(), "c")).unwrap();
         let all = catalogs(&own, shared).unwrap();
         assert_eq!(all.len(), 2);
         let error = Catalog::open(dir.path()).unwrap_err().to_string();

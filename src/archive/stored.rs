@@ -1,6 +1,7 @@
 //! What lies in an archive: its files, where they lie, and how far its sources are kept.
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use crate::hex::hex;
 
@@ -58,6 +59,32 @@ pub fn segment_path(dir: &Path, cluster: &str, date: &str, id: &str) -> PathBuf 
         .join(format!("date={date}"))
         .join(format!("{id}.parquet"))
 }
+
+/// Where the archive of a replica is in the folder that it shares with others.
+pub fn replica_path(shared: &Path, replica: &str) -> PathBuf {
+    shared.join(REPLICAS).join(plain_name(replica))
+}
+
+/// The replicas' archives in a folder, in the order of their names; none where no replicas share it.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn replicas(shared: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(shared.join(REPLICAS)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let paths = entries.map(|it| it.map(|it| it.path())).collect::<io::Result<Vec<_>>>()?;
+    // One that has no catalog yet has kept nothing yet.
+    let mut found: Vec<PathBuf> =
+        paths.into_iter().filter(|it| it.join("catalog.sqlite").is_file()).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// The replicas' archives, in the folder they share.
+const REPLICAS: &str = "replicas";
 
 /// A name as Hive writes it in a path: what could be more than a name is percent-encoded.
 pub(super) fn plain_name(given: &str) -> String {

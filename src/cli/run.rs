@@ -10,8 +10,8 @@ use super::reloading::{Reloading, Teller};
 use super::shared::{configured, load, stop_on_signal};
 use crate::archive::keep::Policy;
 use crate::archive::recover::Archive;
-use crate::archive::replicas;
 use crate::archive::rulesets;
+use crate::archive::stored;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, KafkaSource, LogFormat, Settings};
 use crate::detect::Limits;
@@ -133,7 +133,7 @@ fn sinks(config: &Config) -> Result<Vec<Named>> {
 /// The configuration with this replica's own archive in the place of the folder it shares, and that folder.
 fn housed(mut config: Config) -> (Config, Option<PathBuf>) {
     let Some(replica) = &config.archive.replica else { return (config, None) };
-    let home = replicas::home(&config.archive.dir, replica);
+    let home = stored::replica_path(&config.archive.dir, replica);
     let shared = std::mem::replace(&mut config.archive.dir, home);
     (config, Some(shared))
 }

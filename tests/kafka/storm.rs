@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use kustos::archive::replicas;
+use kustos::archive::{replicas, stored};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::archive;
@@ -58,7 +58,7 @@ impl Storm<'_> {
             let (block, archive) = if shared {
                 (
                     format!("dir: {}, replica: {name}", folder.display()),
-                    replicas::home(&folder, name),
+                    stored::replica_path(&folder, name),
                 )
             } else {
                 (format!("dir: {}/archive", home.display()), home.join("archive"))
@@ -191,6 +191,14 @@ fn killing(shared: bool) {
         running
     });
     let archives = storm.archives();
+    for replica in &storm.replicas {
+        // What the replicas complained of is shown when the test fails.
+        replica
+            .logged("WARN")
+            .iter()
+            .chain(&replica.logged("ERROR"))
+            .for_each(|it| println!("{it}"));
+    }
     each_once(&[&archives[0], &archives[1]], 0..events);
     let share = numbers(&[&archives[0]]).len();
     println!("{events} events, {share} in one archive, in {:.0?}", since.elapsed());

@@ -74,9 +74,9 @@ impl Hands {
                 "a partition was taken away before all that was read of it was kept; its next reader waits, or reads it again"
             );
         }
+        // Also what the broker was told already: it may have refused, and its answer is not heard any more.
         let kept = gone.iter().filter_map(|(partition, reading)| {
-            let kept = reading.marks.kept().filter(|it| reading.told < Some(*it))?;
-            Some((partition.clone(), kept))
+            reading.marks.kept().map(|kept| (partition.clone(), kept))
         });
         let kept = kept.collect();
         self.all().leave(gone);

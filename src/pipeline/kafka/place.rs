@@ -3,8 +3,10 @@
 //! One rule: the furthest of what the archives and the broker know counts, and wherever that is not where the broker can
 //! go on, it is told.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::archive::catalog::{Catalog, CatalogError};
 use crate::archive::replicas::{self, ReplicasError};
@@ -36,6 +38,15 @@ pub(super) enum PlaceError {
     /// The brokers did not answer.
     #[error(transparent)]
     Member(#[from] MemberError),
+}
+
+/// What is remembered between two tries.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    /// When it was tried last.
+    pub last: Option<Duration>,
+    /// Partitions that cannot be placed yet, and since when.
+    pub since: BTreeMap<Partition, Duration>,
 }
 
 /// Where to begin.

@@ -1,11 +1,10 @@
 //! Partitions that the group gave -> partitions that are read, each from where it is kept.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::hands::Reading;
-use super::place::{self, Facts, Place, PlaceError, decide, look_up};
+use super::place::{self, Facts, Place, PlaceError, Tries, decide, look_up};
 use super::session::{Handed, Lane, Session, SessionError};
 use crate::cause;
 use crate::detect::Trouble;
@@ -23,14 +22,6 @@ const DOUBT: Duration = Duration::from_secs(10);
 
 /// How long a partition may wait for its last reader before that is told.
 const ELSEWHERE: Duration = Duration::from_secs(60);
-
-/// What is remembered between two tries.
-#[derive(Debug, Default)]
-pub(super) struct Placing {
-    tried_at: Option<Duration>,
-    /// Partitions that cannot be placed yet, and since when.
-    since: BTreeMap<Partition, Duration>,
-}
 
 /// What came of a try.
 enum Try {
@@ -54,21 +45,21 @@ impl Session<'_> {
         let waiting = self.desk.hands.all().waiting.clone();
         let now = self.desk.intake.clock.elapsed();
         if waiting.is_empty() {
-            self.placing = Placing::default();
+            self.tries = Tries::default();
             return Ok(Lane::Open);
         }
-        if self.placing.tried_at.is_some_and(|at| now.saturating_sub(at) < PLACE_EVERY) {
+        if self.tries.last.is_some_and(|at| now.saturating_sub(at) < PLACE_EVERY) {
             return Ok(Lane::Open);
         }
-        self.placing.tried_at = Some(now);
-        self.placing.since.retain(|it, _| waiting.contains(it));
+        self.tries.last = Some(now);
+        self.tries.since.retain(|it, _| waiting.contains(it));
         for partition in waiting {
             if self.desk.intake.stop.asked() {
                 break;
             }
             match self.try_to_place(&partition, now) {
                 Ok(Try::Placed(placed)) => {
-                    self.placing.since.remove(&partition);
+                    self.tries.since.remove(&partition);
                     if self.begin(&partition, *placed)? == Lane::Closed {
                         return Ok(Lane::Closed);
                     }
@@ -82,7 +73,7 @@ impl Session<'_> {
     }
 
     fn waits(&mut self, partition: &Partition, now: Duration) {
-        let since = *self.placing.since.entry(partition.clone()).or_insert(now);
+        let since = *self.tries.since.entry(partition.clone()).or_insert(now);
         if now.saturating_sub(since) >= ELSEWHERE {
             self.fails(&format!("partition {partition} is still held by its last reader"));
         }
@@ -109,7 +100,7 @@ impl Session<'_> {
             Place::At(start) => (start, None),
             Place::Gap { from, to } => (to, Some(self.gap(partition, from, to))),
             Place::Anew { known: at, end, to } => {
-                let since = *self.placing.since.entry(partition.clone()).or_insert(now);
+                let since = *self.tries.since.entry(partition.clone()).or_insert(now);
                 if now.saturating_sub(since) < DOUBT {
                     return Ok(Try::Doubtful);
                 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::KafkaSource;
 use super::desk::{self, Desk};
 use super::hands::{Hands, Reading};
-use super::placing::Placing;
+use super::place::Tries;
 use crate::archive::catalog::CatalogError;
 use crate::archive::replicas::ReplicasError;
 use crate::cause;
@@ -109,7 +109,7 @@ pub(super) fn read(source: &KafkaSource, intake: &Intake<'_>) -> Result<(), Sess
             member,
             out,
             brokers,
-            placing: Placing::default(),
+            tries: Tries::default(),
             committed_at: Duration::ZERO,
             failing: None,
         };
@@ -161,7 +161,7 @@ pub(super) struct Session<'a> {
     pub out: SyncSender<Handed>,
     /// What the brokers call their cluster.
     pub brokers: String,
-    pub placing: Placing,
+    pub tries: Tries,
     committed_at: Duration,
     /// When it was last looked whether what failed works again; `None`: nothing failed.
     failing: Option<Duration>,

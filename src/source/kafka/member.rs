@@ -21,8 +21,10 @@ use super::Partition;
 /// How long a broker may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// How often the last commit before a partition goes is tried.
-const COMMIT_ATTEMPTS_MAX: usize = 3;
+/// How often the last commit before a partition goes is tried, and how long it waits between two tries: while the
+/// group's members are being told their partitions, it takes none.
+const COMMIT_ATTEMPTS_MAX: usize = 50;
+const COMMIT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Whoever knows what is durable. Calls come from within [`Member::poll`] and [`Member::leave`].
 pub trait Holder: Send + Sync {
@@ -198,23 +200,22 @@ impl<H: Holder> Member<H> {
     /// # Errors
     /// When librdkafka refuses.
     pub fn commit(&self, offsets: &[(Partition, u64)]) -> Result<(), MemberError> {
-        self.commit_as(offsets, CommitMode::Async)
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let list = listed(offsets);
+        self.consumer.commit(&list, CommitMode::Async).map_err(failed("committing offsets"))
     }
 
-    /// Has these offsets committed.
+    /// Has these offsets committed, as often as it takes while the group changes.
     ///
     /// # Errors
     /// When they are not.
     pub fn commit_now(&self, offsets: &[(Partition, u64)]) -> Result<(), MemberError> {
-        self.commit_as(offsets, CommitMode::Sync)
-    }
-
-    fn commit_as(&self, offsets: &[(Partition, u64)], mode: CommitMode) -> Result<(), MemberError> {
         if offsets.is_empty() {
             return Ok(());
         }
-        let list = list(offsets.iter().map(|(partition, offset)| (partition, Some(*offset))));
-        self.consumer.commit(&list, mode).map_err(failed("committing offsets"))
+        commit_last(&self.consumer, &listed(offsets)).map_err(failed("committing offsets"))
     }
 
     /// Gives no message of a started partition until [`Member::resume`]; polls serve the group alone.
@@ -327,8 +328,10 @@ impl<H: Holder> ConsumerContext for Context<H> {
         }
         let lost = consumer.assignment_lost();
         let kept = self.holder.taken(&partitions, lost);
-        if !kept.is_empty() {
-            commit_last(consumer, &list(kept.iter().map(|(it, offset)| (it, Some(*offset)))));
+        if !kept.is_empty()
+            && let Err(error) = commit_last(consumer, &listed(&kept))
+        {
+            tracing::warn!(%error, "the last offsets of partitions that were taken away are not committed");
         }
         let mut started = self.started();
         let ended: Vec<&Partition> = partitions.iter().filter(|it| started.remove(it)).collect();
@@ -344,16 +347,40 @@ impl<H: Holder> ConsumerContext for Context<H> {
 }
 
 /// Commits before the partitions go. Without it the next owner reads again what this one has kept.
-fn commit_last<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: &TopicPartitionList) {
-    for attempt in 1..=COMMIT_ATTEMPTS_MAX {
+fn commit_last<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    offsets: &TopicPartitionList,
+) -> KafkaResult<()> {
+    for _ in 1..COMMIT_ATTEMPTS_MAX {
         match consumer.commit(offsets, CommitMode::Sync) {
-            Ok(()) => return,
-            Err(error) if attempt == COMMIT_ATTEMPTS_MAX => {
-                tracing::warn!(%error, "the last offsets of partitions that were taken away are not committed");
+            // What is lost may have another reader by now, whose offset this one would take back.
+            Err(KafkaError::ConsumerCommit(code))
+                if passes(code) && !consumer.assignment_lost() =>
+            {
+                tracing::debug!(?code, "committing again");
+                std::thread::sleep(COMMIT_AGAIN);
             }
-            Err(error) => tracing::debug!(%error, attempt, "committing again"),
+            other => return other,
         }
     }
+    consumer.commit(offsets, CommitMode::Sync)
+}
+
+/// Whether a commit that ended so may succeed soon.
+fn passes(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        // The group is at its next generation, and this member has not heard of it yet.
+        Code::IllegalGeneration
+            | Code::RebalanceInProgress
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::WaitingForCoordinator
+            | Code::BrokerTransportFailure
+            | Code::RequestTimedOut
+    )
 }
 
 fn tell(result: KafkaResult<()>) {
@@ -368,6 +395,10 @@ fn named(list: &TopicPartitionList) -> Vec<Partition> {
         number: it.partition(),
     };
     list.elements().iter().map(of).collect()
+}
+
+fn listed(offsets: &[(Partition, u64)]) -> TopicPartitionList {
+    list(offsets.iter().map(|(partition, offset)| (partition, Some(*offset))))
 }
 
 /// As librdkafka takes them; an offset only where there is one.

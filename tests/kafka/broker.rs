@@ -173,7 +173,7 @@ impl Brokers {
             .collect();
         let copies = self.ports.len();
         let dir = self.dir.path().display();
-        let mut text = format!(
+        let common = format!(
             "process.roles=broker,controller\nnode.id={id}\ncontroller.quorum.voters={voters}\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL\n\
              controller.listener.names=CONTROLLER\ninter.broker.listener.name=PLAINTEXT\nlog.dirs={dir}/{at}/data\n\
@@ -188,8 +188,8 @@ impl Brokers {
             voters = voters.join(","),
         );
         let listeners = format!("PLAINTEXT://127.0.0.1:{plain}");
-        if self.secured {
-            text += &format!(
+        let own = if self.secured {
+            format!(
                 "listeners={listeners},SECURE://localhost:{secure},CONTROLLER://127.0.0.1:{controller}\n\
                  advertised.listeners={listeners},SECURE://localhost:{secure}\n\
                  ssl.keystore.type=PEM\nssl.keystore.location={dir}/broker.pem\n\
@@ -198,13 +198,13 @@ impl Brokers {
                  listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
                  required user_kustos=\"{PASSWORD}\";\n\
                  listener.name.secure.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n"
-            );
+            )
         } else {
-            text += &format!(
+            format!(
                 "listeners={listeners},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={listeners}\n"
-            );
-        }
-        text
+            )
+        };
+        common + &own
     }
 
     fn wait(&self) {

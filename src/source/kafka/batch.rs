@@ -12,6 +12,9 @@ pub struct Batch {
     bytes: usize,
 }
 
+/// A chunk, and the cluster that its messages are of.
+pub type Filed = (Arc<str>, Chunk);
+
 #[derive(Debug)]
 struct Share {
     cluster: Arc<str>,
@@ -51,8 +54,8 @@ impl Batch {
         self.bytes
     }
 
-    /// The chunks, each with its cluster, and the offset after the last message; leaves it empty.
-    pub fn take(&mut self) -> Option<(Vec<(Arc<str>, Chunk)>, u64)> {
+    /// The chunks and the offset after the last message; leaves it empty.
+    pub fn take(&mut self) -> Option<(Vec<Filed>, u64)> {
         let end = self.end.take()?;
         self.bytes = 0;
         let chunk = |it: Share| {

@@ -13,12 +13,12 @@ mod common;
 
 use std::sync::Arc;
 
-use kustos::archive::columns::{Columns, Decoded};
+use kustos::archive::columns::Columns;
 use kustos::archive::keep::Policy;
 use kustos::archive::part::{self, Placed};
 use kustos::archive::recover::Archive;
 use kustos::clock::SystemClock;
-use kustos::decode;
+use kustos::decode::{self, Row};
 use kustos::pipeline::archivist::{Archivist, ArchivistError, Pace};
 use kustos::pipeline::ingest::{Job, ingest};
 use kustos::pipeline::lanes::Width;
@@ -43,12 +43,12 @@ fn main() {
     );
     println!("{:<34} {:>10} {:>10} {:>10}", "stage", "CPU s/GB", "MB/s", "ns/event");
     table.row("decode", || lines.iter().filter(|it| decode::line(it).is_ok()).count());
-    let decoded: Vec<Decoded<'_>> = lines.iter().map(|it| (*it, decode::line(it))).collect();
+    let decoded: Vec<Row<'_>> = lines.iter().map(|it| Row::plain(it, decode::line(it))).collect();
     let rules = Arc::new(rules::shipped().unwrap());
     table.row(&format!("match, {} shipped rules", rules.len()), || {
         let (mut scratch, mut found, mut sum) = (Scratch::default(), Vec::new(), 0);
-        for (_, event) in &decoded {
-            if let Ok(event) = event {
+        for row in &decoded {
+            if let Ok(event) = &row.event {
                 rules.matches(event, &mut scratch, &mut found);
                 sum += found.len();
             }
@@ -97,9 +97,9 @@ fn least(clock: ClockId, mut work: impl FnMut()) -> f64 {
 }
 
 /// Batches of about a chunk each, as the workers make them.
-fn batches(decoded: &[Decoded<'_>], leaves: &[Hash]) -> Vec<Placed> {
+fn batches(decoded: &[Row<'_>], leaves: &[Hash]) -> Vec<Placed> {
     let cluster: Arc<str> = "bench".into();
-    let bytes: usize = decoded.iter().map(|it| it.0.len()).sum();
+    let bytes: usize = decoded.iter().map(|it| it.raw.len()).sum();
     let rows = decoded.len() / (bytes / CHUNK_BYTES).max(1) + 1;
     let mut first = 0;
     let mut placed = Vec::new();
@@ -108,7 +108,7 @@ fn batches(decoded: &[Decoded<'_>], leaves: &[Hash]) -> Vec<Placed> {
         for (ordinal, (row, leaf)) in (0..).zip(decoded.iter().zip(leaves)) {
             columns.append(row, ordinal, *leaf);
         }
-        let lines: Vec<&[u8]> = decoded.iter().map(|it| it.0).collect();
+        let lines: Vec<&[u8]> = decoded.iter().map(|it| it.raw).collect();
         let batch = columns.finish(&cluster, "2026-11-23".to_owned(), 0, &lines).unwrap();
         placed.push(Placed { batch, first });
         first += i64::try_from(decoded.len()).unwrap();
@@ -116,7 +116,7 @@ fn batches(decoded: &[Decoded<'_>], leaves: &[Hash]) -> Vec<Placed> {
     placed
 }
 
-fn encode(table: &Table, decoded: &[Decoded<'_>], leaves: &[Hash]) {
+fn encode(table: &Table, decoded: &[Row<'_>], leaves: &[Hash]) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("parts")).unwrap();
     let groups: Vec<Vec<Placed>> = decoded

@@ -20,20 +20,19 @@ pub mod kafka;
 pub mod placeholders;
 pub mod quantity;
 pub mod settings;
+pub mod webhook;
 
 pub use falco::{Falco, RuleMatching, RuleMatchingError};
 pub use kafka::KafkaSource;
 pub use quantity::{ByteSize, Period};
 pub use settings::{Secret, SecretError, Settings, SettingsError};
+pub use webhook::WebhookSource;
 
 /// A configuration longer than this is a wrong file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Longest name of a cluster, a source or a sink.
 const NAME_BYTES_MAX: usize = 63;
-
-/// Kinds of source that are planned and not built.
-const LATER: [&str; 1] = ["webhook"];
 
 /// The smallest and largest value of each bounded span of time.
 const KEEP: (Period, Period) = (Period::days(1), Period::days(36_525));
@@ -122,6 +121,8 @@ pub struct Archive {
 pub enum Source {
     /// A log file that an API server writes and rotates.
     File(FileSource),
+    /// An endpoint for the audit webhook of API servers.
+    Webhook(WebhookSource),
     /// Topics of a Kafka cluster, read as a member of a consumer group.
     Kafka(Box<KafkaSource>),
 }
@@ -283,14 +284,6 @@ pub enum ConfigError {
         /// The known key that it may stand for.
         nearest: Option<String>,
     },
-    /// A source this version cannot read.
-    #[error("{at}: source kind {kind:?} is not in this version; it reads \"file\" and \"kafka\"")]
-    SourceKind {
-        /// Where.
-        at: Place,
-        /// The kind.
-        kind: String,
-    },
     /// A value of the wrong form, out of its bounds, missing, or no YAML at all.
     #[error("{at}: {why}")]
     Invalid {
@@ -327,7 +320,6 @@ impl Config {
             let why = format!("the file is longer than {}", ByteSize(FILE_BYTES_MAX));
             return Err(invalid(file, "", why));
         }
-        refuse_later_sources(text, file)?;
         let config: Config = yaml_serde::from_str(text).map_err(|it| explain(&it, file))?;
         config.check(file)?;
         Ok(config)
@@ -366,7 +358,21 @@ impl Config {
         if let Some(why) = placeholders::unusable(&self.placeholders) {
             return Err(invalid(file, "placeholders", why));
         }
-        self.check_names(file)
+        self.check_names(file)?;
+        self.check_webhooks(file)
+    }
+
+    fn check_webhooks(&self, file: &Path) -> Result<(), ConfigError> {
+        let mut before: Vec<&WebhookSource> = Vec::new();
+        for (at, source) in self.sources.iter().enumerate() {
+            let Source::Webhook(source) = source else { continue };
+            let clash = || before.iter().find_map(|it| source.clash(it));
+            if let Some((key, why)) = source.flaw(self.archive.part_age_max).or_else(clash) {
+                return Err(invalid(file, &format!("sources[{at}].{key}"), why));
+            }
+            before.push(source);
+        }
+        Ok(())
     }
 
     fn check_names(&self, file: &Path) -> Result<(), ConfigError> {
@@ -407,6 +413,7 @@ impl Source {
     pub fn cluster(&self) -> &str {
         match self {
             Source::File(it) => &it.cluster,
+            Source::Webhook(it) => &it.cluster,
             Source::Kafka(it) => &it.cluster,
         }
     }
@@ -415,6 +422,7 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Source::File(it) => it.name.clone().unwrap_or_else(|| it.path.display().to_string()),
+            Source::Webhook(it) => it.name(),
             Source::Kafka(it) => {
                 it.name.clone().unwrap_or_else(|| format!("kafka:{}", it.topics.join(",")))
             }
@@ -462,23 +470,6 @@ pub fn misnamed(name: &str) -> Option<String> {
             "{name:?} is no name; use 1 to {NAME_BYTES_MAX} of a-z, A-Z, 0-9, -, _ and ., not first a ."
         )
     })
-}
-
-/// A planned kind of source has keys of its own, so it is refused by its kind before serde
-/// refuses it by a key that would be right.
-fn refuse_later_sources(text: &str, file: &Path) -> Result<(), ConfigError> {
-    // Text that is no YAML is refused by the typed reading, with a line.
-    let Ok(all) = yaml_serde::from_str::<yaml_serde::Value>(text) else { return Ok(()) };
-    let sources = all.get("sources").and_then(yaml_serde::Value::as_sequence);
-    for (at, source) in sources.into_iter().flatten().enumerate() {
-        let kind = source.get("kind").and_then(yaml_serde::Value::as_str).unwrap_or_default();
-        if LATER.contains(&kind) {
-            let at =
-                Place { file: file.to_owned(), line: None, block: format!("sources[{at}].kind") };
-            return Err(ConfigError::SourceKind { at, kind: kind.to_owned() });
-        }
-    }
-    Ok(())
 }
 
 /// Turns the parser's words into ours: place first, then what is wrong.
@@ -680,8 +671,8 @@ sinks:
                 r#"kustos.yaml, placeholders: "admins" stands for nothing; give it a value"#,
             ),
             (
-                "archive: {dir: a}\nsources: [{kind: webhook, listen: k}]",
-                r#"kustos.yaml, sources[0].kind: source kind "webhook" is not in this version; it reads "file" and "kafka""#,
+                "archive: {dir: a}\nsources: [{kind: kafak, cluster: a}]",
+                "kustos.yaml, line 2, sources[0]: unknown variant `kafak`, expected one of `file`, `webhook`, `kafka`",
             ),
             (
                 "archive: {dir: a}\nsources: [{kind: kafka, cluster: a, brokers: [], topics: [t]}]",

@@ -42,9 +42,17 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
     // A crash up to the rename leaves the old file and a `.tmp` beside it. The next write of
     // this path truncates the `.tmp`; recovery removes it.
     let mut file = File::create(&beside).map_err(failed("created", &beside))?;
-    file.write_all(bytes).map_err(failed("written", &beside))?;
-    sync_file(&file).map_err(failed("synced", &beside))?;
+    let written = file
+        .write_all(bytes)
+        .map_err(failed("written", &beside))
+        .and_then(|()| sync_file(&file).map_err(failed("synced", &beside)));
     drop(file);
+    if written.is_err() {
+        // On a full disk the torn file would take the room that others need. If it stays, the next write of
+        // this path truncates it.
+        drop(fs::remove_file(&beside));
+    }
+    written?;
     replace(&beside, path)
 }
 

@@ -3,8 +3,13 @@
 //! The line is the truth and the fields are its index: every accessor returns a
 //! piece of the line, and nothing here owns a copy. `decode` fills the index.
 
+mod lanes;
+
 use std::borrow::Cow;
 use std::fmt;
+
+pub use lanes::string_end;
+pub(crate) use lanes::{container_end, short_run};
 
 /// A place in an audit event that the one pass over the line finds.
 ///
@@ -139,14 +144,37 @@ pub struct Span {
 #[derive(Debug, Clone)]
 pub struct Event<'a> {
     line: &'a str,
+    raw: &'a [u8],
     spans: [Span; Field::COUNT],
     extra_keys: bool,
+    assured: bool,
 }
 
 impl<'a> Event<'a> {
     /// An event whose fields are not found yet; `decode` sets them.
     pub fn of(line: &'a str) -> Event<'a> {
-        Event { line, spans: [Span::default(); Field::COUNT], extra_keys: true }
+        Event {
+            line,
+            raw: line.as_bytes(),
+            spans: [Span::default(); Field::COUNT],
+            extra_keys: true,
+            assured: false,
+        }
+    }
+
+    /// Says what the text was taken out of: those bytes are what is kept, and what the event is known by.
+    pub fn set_raw(&mut self, raw: &'a [u8]) {
+        self.raw = raw;
+    }
+
+    /// The bytes that are kept of it: the line, or the record of a provider that the text was taken out of.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// Says that it is an audit event whatever it lacks: its envelope says so.
+    pub fn assure(&mut self) {
+        self.assured = true;
     }
 
     /// Whether the object may have keys of its own that no [`Field`] stands for. `false` is sure.
@@ -167,7 +195,7 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// The whole line, as it arrived.
+    /// The text that its fields stand in: the line, or what was taken out of its envelope.
     pub fn line(&self) -> &'a str {
         self.line
     }
@@ -207,10 +235,10 @@ impl<'a> Event<'a> {
         micros(&text)
     }
 
-    /// Whether the object is an audit event: it has an audit ID and a stage.
+    /// Whether the object is an audit event: it has an audit ID and a stage, or its envelope says so.
     pub fn is_audit(&self) -> bool {
         let string = |field| self.json(field).is_some_and(|it| it.starts_with('"'));
-        string(Field::AuditId) && string(Field::Stage)
+        (string(Field::AuditId) && string(Field::Stage)) || self.assured
     }
 
     /// Whether the API server cut the bodies out (`audit.k8s.io/truncated`).
@@ -320,46 +348,6 @@ fn strings(json: &str) -> Vec<Cow<'_, str>> {
     found
 }
 
-/// The offset after the closing quote of the JSON string that opens at `at`.
-pub fn string_end(bytes: &[u8], at: usize) -> usize {
-    let mut from = at + 1;
-    while let Some(found) = bytes.get(from..).and_then(short_run) {
-        let here = from + found;
-        if bytes.get(here) == Some(&b'"') {
-            return here + 1;
-        }
-        from = here + 2;
-    }
-    bytes.len()
-}
-
-/// How many bytes stand before the next quote or backslash; `None` when there is neither.
-///
-/// Most strings of an event are short, so eight bytes at a time are looked at before the
-/// library's search, which is faster on long runs only, is called.
-#[inline]
-pub(crate) fn short_run(bytes: &[u8]) -> Option<usize> {
-    for (index, eight) in bytes.chunks_exact(8).take(4).enumerate() {
-        let word = u64::from_le_bytes(eight.try_into().ok()?);
-        let found = zero_bytes(word ^ repeated(b'"')) | zero_bytes(word ^ repeated(b'\\'));
-        if found != 0 {
-            return Some(index * 8 + (found.trailing_zeros() / 8) as usize);
-        }
-    }
-    let seen = bytes.len().min(32) / 8 * 8;
-    memchr::memchr2(b'"', b'\\', bytes.get(seen..)?).map(|it| seen + it)
-}
-
-const fn repeated(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
-/// The high bit of every byte that is zero; bytes above the first may be wrongly set
-/// (`haszero` of Bit Twiddling Hacks), so only the lowest counts.
-const fn zero_bytes(word: u64) -> u64 {
-    word.wrapping_sub(repeated(0x01)) & !word & repeated(0x80)
-}
-
 /// Microseconds since 1970 (UTC) of an RFC 3339 time.
 ///
 /// The API server always writes `2006-01-02T15:04:05.000000Z`; that form is read
@@ -462,10 +450,12 @@ fn civil(days: i64) -> (i64, i64, i64) {
 pub enum Integrity {
     /// An audit event as the API server wrote it.
     Whole,
-    /// An audit event whose bodies the API server or a provider cut out.
+    /// An audit event whose bodies the API server cut out, or whose end a provider cut off.
     Truncated,
     /// Not an audit event; kept all the same, with a [`Flaw`] that says why.
     Unparsed,
+    /// What several events came in; they have rows of their own.
+    Envelope,
 }
 
 impl Integrity {
@@ -475,6 +465,7 @@ impl Integrity {
             Integrity::Whole => "whole",
             Integrity::Truncated => "truncated",
             Integrity::Unparsed => "unparsed",
+            Integrity::Envelope => "envelope",
         }
     }
 }
@@ -492,6 +483,18 @@ pub enum Flaw {
     NotAnEvent,
     /// The line, or this piece of it, is over the named limit.
     Oversize,
+    /// A provider's record of another log than the audit log, by what it says itself.
+    OtherLog,
+    /// A record by which a provider looks whether anybody is there.
+    ControlMessage,
+    /// What is packed in the line could not be unpacked.
+    NotUnpacked,
+    /// What is packed in the line is over the named limit once it is unpacked.
+    UnpackedOversize,
+    /// An envelope in more envelopes than the named limit.
+    TooDeep,
+    /// A list of more members than the named limit.
+    TooMany,
 }
 
 impl Flaw {
@@ -503,6 +506,12 @@ impl Flaw {
             Flaw::NotAnObject => "not_an_object",
             Flaw::NotAnEvent => "not_an_event",
             Flaw::Oversize => "oversize",
+            Flaw::OtherLog => "other_log",
+            Flaw::ControlMessage => "control_message",
+            Flaw::NotUnpacked => "not_unpacked",
+            Flaw::UnpackedOversize => "unpacked_oversize",
+            Flaw::TooDeep => "too_deep",
+            Flaw::TooMany => "too_many",
         }
     }
 }

@@ -20,6 +20,9 @@ const PREFIX: &str = "kustos";
 const COMMIT_BUCKETS: [f64; 12] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
+/// Upper ends of the buckets of an answer's time: a refusal, a commit's usual wait, up to the longest body.
+const ANSWER_BUCKETS: [f64; 11] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 4.0, 5.0, 30.0];
+
 /// What a metric's number may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -75,7 +78,7 @@ macro_rules! labels {
 labels! {
     /// Of events: where they came from and their [`stage`].
     EventLabels { source, cluster, stage }
-    /// Of bytes read.
+    /// Of bytes read, and of events that came again.
     SourceLabels { source, cluster }
     /// Of lines that are no audit events; `reason` is a `Flaw`'s word.
     MarkedLabels { cluster, reason }
@@ -83,6 +86,10 @@ labels! {
     FindingLabels { rule, level }
     /// Of one source.
     SourceLabel { source }
+    /// Of requests to a webhook; no `source`: the path was unknown.
+    WebhookLabels { source, code }
+    /// Of a port.
+    ListenLabel { listen }
     /// Of one sink.
     SinkLabel { sink }
     /// Of a delivery's end: `sent`, `retry` or `dead`.
@@ -133,6 +140,8 @@ table! {
         "Bytes of lines taken into the archive; the next commit makes them last";
     lines_marked: Family<MarkedLabels, Counter> = Family::default(), Counter, ["cluster", "reason"],
         "Lines kept although they are no audit event, by reason";
+    events_duplicate: Family<SourceLabels, Counter> = Family::default(), Counter, ["source", "cluster"],
+        "Events that came again, byte for byte, and were not stored again";
     bodies_unread: Counter = Counter::default(), Counter, [],
         "Bodies that a rule asked for and that could not be read: nested too deeply, or a JSON patch over a limit";
     findings: Family<FindingLabels, Counter> = Family::default(), Counter, ["rule", "level"],
@@ -165,6 +174,18 @@ table! {
         "Messages without a value: there was nothing to keep";
     source_records_unnamed: Family<SourceLabel, Counter> = Family::default(), Counter, ["source"],
         "Messages that name no cluster although they should; they are filed under the source's";
+    webhook_requests: Family<WebhookLabels, Counter> = Family::default(), Counter, ["source", "code"],
+        "Requests to a webhook source, by the code they were answered with";
+    webhook_answer_seconds: Histogram = Histogram::new(ANSWER_BUCKETS), Histogram, [],
+        "Time from a request's head to its answer, the commit of its events included";
+    webhook_inflight_bytes: Family<SourceLabel, Gauge> = Family::default(), Gauge, ["source"],
+        "Bytes of bodies that a webhook source holds until they are durable";
+    webhook_connections_refused: Counter = Counter::default(), Counter, [],
+        "Connections closed at once because connections_max were there";
+    webhook_handshakes_failed: Counter = Counter::default(), Counter, [],
+        "TLS handshakes that failed: no certificate, a wrong one, or no TLS at all";
+    webhook_tls_stale: Family<ListenLabel, Gauge> = Family::default(), Gauge, ["listen"],
+        "1 while older certificates are in force because the changed files cannot be used, else 0";
     parts_committed: Counter = Counter::default(), Counter, [],
         "Parts committed";
     segments_sealed: Counter = Counter::default(), Counter, [],
@@ -173,6 +194,8 @@ table! {
         "Duration of a commit: write the part, sync it, record it";
     last_commit_timestamp_seconds: SecondsGauge = Gauge::default(), Gauge, [],
         "Time of the last commit, seconds since 1970";
+    archive_stalled: Gauge = Gauge::default(), Gauge, [],
+        "1 while the archive cannot be written, as on a full disk, and nothing is acknowledged, else 0";
     outbox_pending: Family<SinkLabel, Gauge> = Family::default(), Gauge, ["sink"],
         "Messages that wait to be delivered, those put off too; counted up to 1000";
     alerts_sent: Family<DeliveryLabels, Counter> = Family::default(), Counter, ["sink", "outcome"],
@@ -277,6 +300,7 @@ mod tests {
         metrics.events.touch();
         metrics.bytes.touch();
         metrics.lines_marked.touch();
+        metrics.events_duplicate.touch();
         metrics.bodies_unread.touch();
         metrics.findings.touch();
         metrics.rules_loaded.touch();
@@ -288,6 +312,10 @@ mod tests {
         metrics.source_lag_records.touch();
         metrics.source_records_empty.touch();
         metrics.source_records_unnamed.touch();
+        metrics.archive_stalled.touch();
+        metrics.webhook_requests.touch();
+        metrics.webhook_inflight_bytes.touch();
+        metrics.webhook_tls_stale.touch();
         metrics.outbox_pending.touch();
         metrics.alerts_sent.touch();
         metrics.build_info.clear();

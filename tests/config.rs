@@ -77,12 +77,11 @@ fn is_block(root: &Value, schema: &Value) -> bool {
 
 /// What a reference leads to; of what may be left out, what it is when it is there.
 fn follow<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
-    if let Some(place) = schema.get("$ref").and_then(Value::as_str) {
-        return root.pointer(place.trim_start_matches('#')).unwrap();
-    }
-    let choices = schema.get("anyOf").and_then(Value::as_array);
-    match choices.and_then(|it| it.iter().find(|it| it["type"] != "null")) {
-        Some(there) => follow(root, there),
+    // A block that may be left out is written as itself or null.
+    let block = schema.get("anyOf").and_then(|it| it.get(0)).filter(|it| it.get("$ref").is_some());
+    let schema = block.unwrap_or(schema);
+    match schema.get("$ref").and_then(Value::as_str) {
+        Some(place) => root.pointer(place.trim_start_matches('#')).unwrap(),
         None => schema,
     }
 }

@@ -19,7 +19,9 @@ const BODY_CHARS_MAX: usize = 1_024;
 pub fn human(alert: &Alert, color: bool) -> String {
     let time = alert.time.as_deref().map_or_else(|| "(no time)".to_owned(), field);
     let title = field(alert.rule.title.as_deref().unwrap_or(&alert.rule.id));
-    let cluster = alert.cluster.as_deref().map(|it| format!(" ({})", field(it)));
+    // What concerns the whole program has none.
+    let cluster = alert.cluster.as_deref().filter(|it| !it.is_empty());
+    let cluster = cluster.map(|it| format!(" ({})", field(it)));
     let output = alert.output.as_deref().map(|it| format!("\n  {}", text_of(it, BODY_CHARS_MAX)));
     format!(
         "{time} {} {title}{}\n  {}; rule {}, finding {}{}",

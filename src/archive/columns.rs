@@ -14,12 +14,11 @@ use arrow::datatypes::{DataType, Field as ArrowField, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
+use super::marks::{self, Marks};
 use super::schema::{self, CUTS, Cut, Form, SKELETON, VERBATIM};
 use super::skeleton::{Gap, Rebuilder, canonical, strip, write_list};
-use crate::event::{self, Event, Field, Flaw, Integrity};
-
-/// A line and what decoding made of it.
-pub type Decoded<'a> = (&'a [u8], Result<Event<'a>, Flaw>);
+use crate::decode::{Provider, Row};
+use crate::event::{self, Event, Field, Flaw, Integrity, Span};
 
 /// Rows of one chunk that share a UTC date.
 #[derive(Debug)]
@@ -34,6 +33,8 @@ pub struct Batch {
     pub ordinals: Vec<u32>,
     /// Each row's leaf, SHA-256(0x00 ‖ line).
     pub leaves: Vec<[u8; 32]>,
+    /// Each row's mark, by which one that came before is looked for.
+    pub marks: Vec<u64>,
     /// Bytes of the lines.
     pub bytes_in: u64,
     /// The earliest and the latest stage time, µs.
@@ -88,6 +89,8 @@ pub struct Columns {
     provider: StringBuilder,
     integrity: StringBuilder,
     flaw: StringBuilder,
+    wrapped: StringBuilder,
+    inferred: Builder,
     skeleton: BinaryBuilder,
     ordinals: Vec<u32>,
     leaves: Vec<[u8; 32]>,
@@ -107,6 +110,8 @@ impl Default for Columns {
             provider: StringBuilder::new(),
             integrity: StringBuilder::new(),
             flaw: StringBuilder::new(),
+            wrapped: StringBuilder::new(),
+            inferred: Builder::of(Form::List),
             skeleton: BinaryBuilder::new(),
             ordinals: Vec::new(),
             leaves: Vec::new(),
@@ -119,57 +124,91 @@ impl Default for Columns {
 }
 
 impl Columns {
-    /// Appends a row. `ordinal` is the line's place in its chunk, `leaf` its hash.
-    pub fn append(&mut self, decoded: &Decoded<'_>, ordinal: u32, leaf: [u8; 32]) {
-        let (line, event) = decoded;
-        match event {
-            Ok(event) => self.append_object(event),
-            Err(flaw) => self.append_bytes(line, *flaw),
+    /// Appends a row. `ordinal` is its place in its chunk, `leaf` its hash.
+    pub fn append(&mut self, row: &Row<'_>, ordinal: u32, leaf: [u8; 32]) {
+        match &row.event {
+            Ok(event) => self.append_object(row, event),
+            Err(_) => self.append_bytes(row.raw),
         }
+        self.append_origin(row);
         self.ordinals.push(ordinal);
         self.leaves.push(leaf);
-        self.bytes_in += line.len() as u64;
+        self.bytes_in += row.raw.len() as u64;
     }
 
-    fn append_object(&mut self, event: &Event<'_>) {
+    fn append_object(&mut self, row: &Row<'_>, event: &Event<'_>) {
         self.gaps.clear();
         for (cut, builder) in CUTS.iter().zip(&mut self.cuts) {
             if append_cut(cut, builder, event, &mut self.scratch) {
                 self.gaps.push(Gap { span: event.span(cut.field), mark: cut.mark });
             }
         }
-        self.scratch.clear();
-        strip(event.line(), &mut self.gaps, &mut self.scratch);
-        self.skeleton.append_value(&self.scratch);
+        self.append_skeleton(row);
         self.decision.append_option(event.text(Field::Decision));
         self.decision_reason.append_option(event.text(Field::DecisionReason));
         let time = event.micros(Field::StageTimestamp);
         let received = event.micros(Field::RequestReceived);
+        // Of a time that is not told nothing can be said.
+        let told = time.filter(|_| !row.inferred(Field::StageTimestamp));
         self.latency
-            .append_option(time.zip(received).map(|(end, start)| end.saturating_sub(start)));
+            .append_option(told.zip(received).map(|(end, start)| end.saturating_sub(start)));
         if let Some(time) = time {
             let (first, last) = self.times.unwrap_or((time, time));
             self.times = Some((first.min(time), last.max(time)));
         }
-        let (integrity, flaw) = match (event.is_audit(), event.truncated()) {
-            (false, _) => (Integrity::Unparsed, Some(Flaw::NotAnEvent)),
-            (true, true) => (Integrity::Truncated, None),
-            (true, false) => (Integrity::Whole, None),
-        };
-        self.provider.append_option(event.is_audit().then_some("kubernetes"));
-        self.integrity.append_value(integrity.as_str());
-        self.flaw.append_option(flaw.map(Flaw::as_str));
     }
 
-    fn append_bytes(&mut self, line: &[u8], flaw: Flaw) {
+    /// The row's bytes without what has a column, if it stands in them as it is.
+    fn append_skeleton(&mut self, row: &Row<'_>) {
+        let text = row.offset.zip(std::str::from_utf8(row.raw).ok());
+        let Some((offset, text)) = text else {
+            return self.skeleton.append_value(verbatim(row.raw));
+        };
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        if offset > 0 {
+            let moved = |it: Span| Span {
+                start: it.start.saturating_add(offset),
+                end: it.end.saturating_add(offset),
+            };
+            self.gaps.iter_mut().for_each(|it| it.span = moved(it.span));
+        }
+        self.scratch.clear();
+        strip(text, &mut self.gaps, &mut self.scratch);
+        self.skeleton.append_value(&self.scratch);
+    }
+
+    fn append_bytes(&mut self, raw: &[u8]) {
         self.cuts.iter_mut().for_each(Builder::null);
         self.decision.append_null();
         self.decision_reason.append_null();
         self.latency.append_null();
-        self.provider.append_null();
-        self.integrity.append_value(Integrity::Unparsed.as_str());
-        self.flaw.append_value(flaw.as_str());
-        self.skeleton.append_value(verbatim(line));
+        self.skeleton.append_value(verbatim(raw));
+    }
+
+    /// What the row is, and where its event comes from.
+    fn append_origin(&mut self, row: &Row<'_>) {
+        let flaw = row.flaw();
+        let integrity = match flaw {
+            _ if row.wrapped.is_envelope() => Integrity::Envelope,
+            Some(_) => Integrity::Unparsed,
+            None if row.truncated() => Integrity::Truncated,
+            None => Integrity::Whole,
+        };
+        let named = row.provenance.map(|it| it.provider);
+        let known = named.or((integrity != Integrity::Unparsed && !row.wrapped.is_envelope())
+            .then_some(Provider::Kubernetes));
+        self.provider.append_option(known.map(Provider::as_str));
+        self.integrity.append_value(integrity.as_str());
+        self.flaw.append_option(flaw.map(Flaw::as_str));
+        self.wrapped.append_option(row.wrapped.as_str());
+        let inferred = row.provenance.map(|it| it.inferred.as_slice()).unwrap_or_default();
+        match &mut self.inferred {
+            Builder::List(it) if !inferred.is_empty() => {
+                inferred.iter().for_each(|field| it.values().append_value(field.path()));
+                it.append(true);
+            }
+            other => other.null(),
+        }
     }
 
     /// The batch. `lines` are the rows' lines, in their order: each row is rebuilt and compared.
@@ -191,8 +230,13 @@ impl Columns {
             columns.splice(at..=at, [Arc::new(mended) as ArrayRef]);
             rows = RecordBatch::try_new(rows.schema(), columns)?;
         }
+        let mut marks = Marks::new(&rows)?.of_rows(cluster);
+        let envelopes = marks::envelopes(&rows)?;
+        // Whatever an envelope says of itself, it is no event.
+        marks.iter_mut().zip(envelopes).filter(|(_, is)| *is).for_each(|(it, _)| *it = marks::NONE);
         let Columns { ordinals, leaves, bytes_in, times, .. } = self;
-        Ok(Batch { cluster: Arc::clone(cluster), date, rows, ordinals, leaves, bytes_in, times })
+        let cluster = Arc::clone(cluster);
+        Ok(Batch { cluster, date, rows, ordinals, leaves, marks, bytes_in, times })
     }
 
     fn rows(&mut self, cluster: &str, ingested: i64) -> Result<RecordBatch, ArrowError> {
@@ -214,6 +258,8 @@ impl Columns {
             ("provider", Arc::new(self.provider.finish())),
             ("integrity", Arc::new(self.integrity.finish())),
             ("integrity_reason", Arc::new(self.flaw.finish())),
+            ("wrapped", Arc::new(self.wrapped.finish())),
+            ("inferred", self.inferred.finish()),
             (SKELETON, Arc::new(self.skeleton.finish())),
         ];
         for (cut, builder) in CUTS.iter().zip(&mut self.cuts) {
@@ -322,7 +368,8 @@ mod tests {
     fn through(lines: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut columns = Columns::default();
         for (index, line) in lines.iter().enumerate() {
-            columns.append(&(line, decode::line(line)), u32::try_from(index).unwrap(), [0; 32]);
+            let row = Row::plain(line, decode::line(line));
+            columns.append(&row, u32::try_from(index).unwrap(), [0; 32]);
         }
         let batch = columns.finish(&"c".into(), "2026-11-23".to_owned(), 0, lines).unwrap();
         let rebuilder = Rebuilder::new(&batch.rows).unwrap();

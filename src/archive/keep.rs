@@ -75,6 +75,10 @@ impl Policy {
             );
             self.keep = known;
         }
+        if known == Some(self.keep) {
+            // Nothing is written where nothing changes: a start has to succeed on a full disk as well.
+            return Ok(());
+        }
         catalog.set_meta(KEEP, &self.keep.as_secs().to_string())
     }
 }
@@ -167,11 +171,12 @@ fn seal(
     archive.catalog.seal(&row, parts)?;
     // From here on the segment counts. A crash leaves parts without rows and no checkpoint
     // file: the next start removes the former and writes the latter.
-    archive.ledger.write_out(&archive.catalog)?;
+    let written = archive.ledger.write_out(&archive.catalog);
+    // On a full disk the checkpoint may not fit before the parts are gone.
     for part in parts {
         durable::remove(&part.path)?;
     }
-    Ok(())
+    Ok(written?)
 }
 
 #[cfg(test)]

@@ -82,6 +82,20 @@ pub fn batches(path: &Path, columns: &[&str]) -> Result<ParquetRecordBatchReader
     builder.build().map_err(failed)
 }
 
+/// As [`batches`], of one row group.
+///
+/// # Errors
+/// As [`batches`].
+pub fn batches_of(
+    path: &Path,
+    group: usize,
+    columns: &[&str],
+) -> Result<ParquetRecordBatchReader, ReadError> {
+    let builder = open(path)?.with_batch_size(BATCH_ROWS).with_row_groups(vec![group]);
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+    builder.with_projection(mask).build().map_err(ReadError::parquet(path))
+}
+
 fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, ReadError> {
     let file =
         File::open(path).map_err(|source| ReadError::Open { path: path.to_owned(), source })?;
@@ -95,6 +109,8 @@ pub struct Group {
     pub at: usize,
     /// The smallest and the largest `seq` of its rows; `None`: the file does not say.
     pub seq: Option<(i64, i64)>,
+    /// The earliest and the latest stage time, µs; `None`: the file does not say.
+    pub time: Option<(i64, i64)>,
 }
 
 /// The row groups of a stored file.
@@ -103,13 +119,17 @@ pub struct Group {
 /// When the file cannot be opened or is not Parquet.
 pub fn groups(path: &Path) -> Result<Vec<Group>, ReadError> {
     let builder = open(path)?;
-    let seq = builder.schema().index_of("seq").map_err(ReadError::arrow(path))?;
-    let bounds = |group: &RowGroupMetaData| match group.columns().get(seq)?.statistics()? {
-        Statistics::Int64(it) => it.min_opt().copied().zip(it.max_opt().copied()),
-        _ => None,
-    };
+    // Columns of the schema and of the file are the same up to the first list.
+    let place = |name| builder.schema().index_of(name).map_err(ReadError::arrow(path));
+    let (seq, time) = (place("seq")?, place("time")?);
+    let bounds =
+        |group: &RowGroupMetaData, of: usize| match group.columns().get(of)?.statistics()? {
+            Statistics::Int64(it) => it.min_opt().copied().zip(it.max_opt().copied()),
+            _ => None,
+        };
     let groups = builder.metadata().row_groups().iter().enumerate();
-    Ok(groups.map(|(at, group)| Group { at, seq: bounds(group) }).collect())
+    let group = |(at, group)| Group { at, seq: bounds(group, seq), time: bounds(group, time) };
+    Ok(groups.map(group).collect())
 }
 
 /// One stored line.

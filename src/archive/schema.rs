@@ -132,6 +132,8 @@ fn fields() -> Vec<ArrowField> {
         text("provider"),
         kept("integrity", DataType::Utf8),
         text("integrity_reason"),
+        text("wrapped"),
+        list("inferred"),
         text("request_object"),
         text("response_object"),
         kept(SKELETON, DataType::Binary),

@@ -73,8 +73,12 @@ pub fn write(dir: &Path, parts: &[StoredFile], now: i64) -> Result<StoredFile, S
     }
     let beside = path.with_extension("parquet.tmp");
     let file = File::create(&beside).map_err(failed)?;
-    encode(&file, parts)?;
-    durable::sync_file(&file).map_err(failed)?;
+    let written = encode(&file, parts).and_then(|()| durable::sync_file(&file).map_err(failed));
+    if let Err(error) = written {
+        // What did not fit on the disk must not keep the next commit from fitting.
+        durable::remove(&beside).map_err(PartError::from)?;
+        return Err(error);
+    }
     durable::replace(&beside, &path).map_err(PartError::from)?;
     let (sha256, bytes_stored) = digest(&path).map_err(failed)?;
     let mut permissions = file.metadata().map_err(failed)?.permissions();
@@ -228,12 +232,13 @@ mod tests {
     use crate::archive::columns::Columns;
     use crate::archive::part::Placed;
     use crate::archive::read;
-    use crate::decode;
+    use crate::decode::{self, Row};
 
     fn part(dir: &Path, first: i64, lines: &[String]) -> StoredFile {
         let mut columns = Columns::default();
         for (ordinal, line) in (0..).zip(lines) {
-            columns.append(&(line.as_bytes(), decode::line(line.as_bytes())), ordinal, [0; 32]);
+            let row = Row::plain(line.as_bytes(), decode::line(line.as_bytes()));
+            columns.append(&row, ordinal, [0; 32]);
         }
         let lines: Vec<&[u8]> = lines.iter().map(String::as_bytes).collect();
         let batch = columns.finish(&"c".into(), "2026-11-23".to_owned(), 0, &lines).unwrap();

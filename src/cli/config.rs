@@ -2,11 +2,16 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use super::webhooks::ports;
+use crate::cause;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, KafkaSource, Secret, Settings, Source};
+use crate::metrics::Metrics;
 use crate::rules;
 use crate::sink::{self, KINDS};
 
@@ -118,7 +123,8 @@ fn check(path: &Path) -> anyhow::Result<String> {
     sink::build(&config.sinks).with_context(|| path.display().to_string())?;
     check_sources(&config).with_context(|| path.display().to_string())?;
     check_rules(&config).with_context(|| path.display().to_string())?;
-    let notes: String = config.sinks.iter().flat_map(unread).collect();
+    let mut notes: String = config.sinks.iter().flat_map(unread).collect();
+    notes.extend(unusable(&config));
     say(std::io::stderr(), &notes)?;
     Ok(config.shown())
 }
@@ -167,6 +173,22 @@ fn unread(sink: &Settings) -> Vec<String> {
     sink.rest.iter().filter_map(note).collect()
 }
 
+/// Certificates and tokens that webhook sources need and that are not here: as for [`unread`].
+fn unusable(config: &Config) -> Vec<String> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let ports = ports(config, &Metrics::new(), &clock);
+    let certificates = ports.iter().filter_map(|(listen, port)| {
+        let error = cause::line(&port.check().err()?);
+        Some(format!("note: webhook on {listen}: {error}\n"))
+    });
+    let tokens = config.sources.iter().filter_map(|it| {
+        let Source::Webhook(it) = it else { return None };
+        let error = Secret::File(it.token_file.clone()?).read().err()?;
+        Some(format!("note: source {:?}, token_file: {error}\n", it.name()))
+    });
+    certificates.chain(tokens).collect()
+}
+
 fn say(mut out: impl Write, text: &str) -> anyhow::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Nobody reads on, as in `| head`: that is no failure.
@@ -202,6 +224,19 @@ sinks: [{kind: webhook, url: 'https://hooks.example.com/T0/secret'}]";
             checked("archive: {dir: a}\nsinks: [{kind: webhook, name: oncall}]").unwrap_err(),
             "DIR/kustos.yaml: sinks[0] \"oncall\": url: give one of url, url_file and url_env"
         );
+    }
+
+    #[test]
+    fn what_a_webhook_needs_and_is_not_here_is_noted_and_no_mistake() {
+        let text = "archive: {dir: a}
+sources:
+  - { kind: webhook, cluster: c, listen: 0.0.0.0:1, tls: {cert: /no/crt, key: /no/key}, token_file: /no/token }";
+        checked(text).unwrap();
+        let config = Config::parse(text, Path::new("kustos.yaml")).unwrap();
+        let notes = unusable(&config);
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[0].starts_with("note: webhook on 0.0.0.0:1: /no/"), "{notes:?}");
+        assert!(notes[1].contains("source \"webhook-c\", token_file: "), "{notes:?}");
     }
 
     #[test]

@@ -206,6 +206,7 @@ fn add(total: &mut Committed, more: &Committed) {
     total.segments += more.segments;
     total.counts.rows += more.counts.rows;
     total.counts.bytes += more.counts.bytes;
+    total.counts.duplicates += more.counts.duplicates;
     for (flaw, lines) in &more.counts.marked {
         *total.counts.marked.entry(*flaw).or_default() += lines;
     }
@@ -263,6 +264,10 @@ fn summary(job: &Job, total: &Committed, printed: u64) -> Result<()> {
         counted(printed, "finding"),
         counted(total.segments as u64, "segment")
     )?;
+    if total.counts.duplicates > 0 {
+        let events = counted(total.counts.duplicates, "event");
+        writeln!(err, "  {events} came again, byte for byte, and stayed stored once")?;
+    }
     for (flaw, lines) in &total.counts.marked {
         writeln!(err, "  marked {flaw}: {}", HumanCount(*lines))?;
     }

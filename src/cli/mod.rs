@@ -17,5 +17,6 @@ pub mod shared;
 
 mod command;
 mod reloading;
+mod webhooks;
 
 pub use command::main;

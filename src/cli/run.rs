@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 
 use super::reloading::{Reloading, Teller};
 use super::shared::{configured, load, stop_on_signal};
+use super::webhooks::Ports;
 use crate::archive::keep::Policy;
 use crate::archive::recover::Archive;
 use crate::archive::rulesets;
@@ -91,11 +92,12 @@ pub fn run(args: &Args) -> Result<u8> {
         reload: reloading.answer(),
     };
     let (serving, outbox) = runtime.block_on(edges(&config, sinks, state, &clock))?;
+    let sources = sources(&config, shared.as_deref(), &metrics, &clock)?;
     let told = Told { metrics, readiness, bell: outbox.bell(), clock: Arc::clone(&clock) };
     let width = Width::default();
     let daemon = Daemon {
         dir: config.archive.dir.clone(),
-        sources: sources(&config, shared.as_deref())?,
+        sources,
         rules,
         clock,
         width: Width {
@@ -138,7 +140,13 @@ fn housed(mut config: Config) -> (Config, Option<PathBuf>) {
     (config, Some(shared))
 }
 
-fn sources(config: &Config, shared: Option<&Path>) -> Result<Vec<Box<dyn Source>>> {
+fn sources(
+    config: &Config,
+    shared: Option<&Path>,
+    metrics: &Metrics,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Box<dyn Source>>> {
+    let ports = Ports::new(config, metrics, clock);
     let line_bytes_max = usize::try_from(config.limits.line_bytes_max.0).unwrap_or(usize::MAX);
     let source = |it: &config::Source| -> Result<Box<dyn Source>> {
         let name = SourceName { cluster: it.cluster().into(), name: it.name().into() };
@@ -147,6 +155,7 @@ fn sources(config: &Config, shared: Option<&Path>) -> Result<Vec<Box<dyn Source>
                 Ok(Box::new(FileSource { name, path: it.path.clone(), line_bytes_max }))
             }
             config::Source::Kafka(it) => kafka(name, it, shared),
+            config::Source::Webhook(it) => Ok(Box::new(ports.source(it, name))),
         }
     };
     config.sources.iter().map(source).collect()
@@ -263,10 +272,9 @@ impl Watcher for Told {
             let label = MarkedLabels { cluster: cluster.clone(), reason: flaw.to_string() };
             self.metrics.lines_marked.get_or_create(&label).inc_by(*count);
         }
-        self.metrics
-            .bytes
-            .get_or_create(&SourceLabels { source, cluster })
-            .inc_by(taken.counts.bytes);
+        let label = SourceLabels { source, cluster };
+        self.metrics.bytes.get_or_create(&label).inc_by(taken.counts.bytes);
+        self.metrics.events_duplicate.get_or_create(&label).inc_by(taken.counts.duplicates);
         self.metrics.bodies_unread.inc_by(taken.counts.bodies_unread);
         if !taken.findings.is_empty() {
             self.found(&taken.findings);
@@ -294,5 +302,13 @@ impl Watcher for Told {
         self.metrics.correlation_events_late.inc_by(it.late);
         self.metrics.correlation_events_dropped.inc_by(it.dropped);
         self.metrics.correlation_findings_bare.inc_by(it.undetailed);
+    }
+
+    fn stalled(&self, why: Option<&str>) {
+        self.metrics.archive_stalled.set(i64::from(why.is_some()));
+        match why {
+            None => self.readiness.set(Part::Archive),
+            Some(why) => self.readiness.unset(Part::Archive, why),
+        }
     }
 }

@@ -207,7 +207,7 @@ pub fn identity(event: &Event<'_>, cluster: &str) -> Hash {
         cluster.as_bytes(),
         text(Field::Stage).as_bytes(),
         text(Field::StageTimestamp).as_bytes(),
-        &leaf(event.line().as_bytes()),
+        &leaf(event.raw()),
     ])
 }
 

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::{Correlator, Judged, Limits, Origin, judge};
 use crate::decode;
-use crate::event::Event;
+use crate::event::{Event, Flaw};
 use crate::rules::{RuleIndex, RuleSet, Scratch, Subject, Weighed, explain};
 
 /// What a test file is called: the rule file's name with this ending instead of its own.
@@ -204,8 +204,11 @@ impl Court<'_> {
         let subjects = self.subjects(case.rule.as_deref())?;
         let raw = case.events()?;
         let mut events = Vec::new();
-        for event in &raw {
-            let event = decode::line(event.get().as_bytes());
+        let texts = raw.iter().map(|it| decode::texts(it.get().as_bytes()));
+        let texts = texts.collect::<Result<Vec<_>, Flaw>>();
+        let texts = texts.map_err(|flaw| format!("the event is {flaw}"))?.concat();
+        for text in &texts {
+            let event = decode::line(text.as_bytes());
             events.push(event.map_err(|flaw| format!("the event is {flaw}"))?);
         }
         if let Some(tried) = self.tried.get_mut(usize::from(case.r#match)) {

@@ -29,6 +29,30 @@ pub const KINDS: &[Kind] = &[
         level: Level::High,
         tags: &["attack.defense-evasion", "attack.t1070.002"],
     },
+    Kind {
+        id: "kustos-audit-id-reused",
+        title: "An audit ID was used again with other content",
+        level: Level::Medium,
+        tags: &["attack.defense-evasion", "attack.t1036"],
+    },
+    Kind {
+        id: "kustos-source-refused",
+        title: "Somebody tries to write audit events without the right credentials",
+        level: Level::Medium,
+        tags: &[],
+    },
+    Kind {
+        id: "kustos-archive-stalled",
+        title: "The archive cannot be written",
+        level: Level::Critical,
+        tags: &[],
+    },
+    Kind {
+        id: "kustos-archive-resumed",
+        title: "The archive can be written again",
+        level: Level::High,
+        tags: &[],
+    },
 ];
 
 /// One kind of trouble.

@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::correlating::{Correlating, Kept as Windows};
 use super::history::HistoryError;
 use super::lanes::{self, Stream};
+use super::sieve::{Open, Sieve};
+use super::stall;
 use super::worker::{Counts, Done, Ending, Found, Taken};
 use crate::archive::catalog::CatalogError;
 use crate::archive::commit::Commit;
@@ -18,6 +20,7 @@ use crate::archive::outbox::FindingRow;
 use crate::archive::part::{self, PartError, Placed};
 use crate::archive::recover::Archive;
 use crate::archive::stored::Boundary;
+use crate::cause;
 use crate::clock::Clock;
 use crate::detect::{self, Finding, Limits, Trouble};
 use crate::rules::RuleSet;
@@ -27,6 +30,9 @@ use crate::source::Receipt;
 /// Clusters and dates that have rows in memory at one time. A shuffled file of many days would
 /// otherwise become as many tiny parts at once.
 const OPEN_PARTS_MAX: usize = 64;
+
+/// How long sealing rests after it failed, as it does on a full disk: it needs room before it makes any.
+const SEAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Why the archive could not be written. Nothing that was told "kept" is lost by it.
 #[derive(Debug, thiserror::Error)]
@@ -144,7 +150,7 @@ pub struct Archivist {
     routes: Routes,
     pace: Pace,
     rows_max: u64,
-    open: BTreeMap<(Arc<str>, String), Vec<Placed>>,
+    open: Open,
     rows: u64,
     since: Option<Duration>,
     sources: BTreeMap<i64, Kept>,
@@ -154,7 +160,10 @@ pub struct Archivist {
     receipts: Vec<Receipt>,
     next_seq: i64,
     correlating: Correlating,
+    sieve: Sieve,
     readers: usize,
+    /// Sealing failed; not before this time, by the clock, is it tried again.
+    seal_again: Option<Duration>,
 }
 
 impl Archivist {
@@ -187,7 +196,9 @@ impl Archivist {
             receipts: Vec::new(),
             next_seq,
             correlating: Correlating::new(Limits::default()),
+            sieve: Sieve::default(),
             readers: lanes::Width::default().workers,
+            seal_again: None,
         })
     }
 
@@ -217,6 +228,13 @@ impl Archivist {
         Ok(committed)
     }
 
+    /// With another memory of what is kept.
+    #[cfg(test)]
+    pub(super) fn with_sieve(mut self, sieve: Sieve) -> Archivist {
+        self.sieve = sieve;
+        self
+    }
+
     /// Commits after fewer rows than a full row group: less memory, larger files.
     #[must_use]
     pub fn with_rows_max(mut self, rows_max: u64) -> Archivist {
@@ -224,18 +242,33 @@ impl Archivist {
         self
     }
 
-    /// Takes a finished chunk.
+    /// Makes the commit that has to come before what these rules judged, or before so many more rows, if any.
     ///
     /// # Errors
-    /// When a commit that had to come first failed; the chunk is not taken then.
-    pub fn take(&mut self, done: Done) -> Result<Took, ArchivistError> {
-        let other = self.judge_by(&done.rules)?;
-        let rows = self.rows + done.counts.rows;
-        let bytes = self.bytes() + done.counts.bytes;
+    /// When it failed. What it held stays in memory, and the call may be repeated.
+    pub fn make_way(
+        &mut self,
+        rules: &Arc<RuleSet>,
+        counts: Option<&Counts>,
+    ) -> Result<Option<Committed>, ArchivistError> {
+        let more = counts.map_or((0, 0), |it| (it.rows, it.bytes));
+        let (rows, bytes) = (self.rows + more.0, self.bytes() + more.1);
         let over =
             rows > self.rows_max || bytes > part::BYTES_MAX || self.open.len() > OPEN_PARTS_MAX;
         let full = self.rows > 0 && over;
-        let committed = if full { Some(self.commit()?) } else { other };
+        let other = self.since.is_some() && self.correlating.is_other(rules);
+        if full || other { self.commit().map(Some) } else { Ok(None) }
+    }
+
+    /// Takes a finished chunk, without the events that are kept already.
+    ///
+    /// # Errors
+    /// When a commit that had to come first failed ([`Archivist::make_way`]); the chunk is not taken then.
+    pub fn take(&mut self, mut done: Done) -> Result<Took, ArchivistError> {
+        let committed = self.make_way(&done.rules, Some(&done.counts))?;
+        let other = self.judge_by(&done.rules)?;
+        let committed = committed.or(other);
+        let reused = self.sieve.sift(&self.archive.catalog, &self.open, &mut done)?;
         self.since.get_or_insert_with(|| self.clock.elapsed());
         let first = self.next_seq;
         self.next_seq += i64::try_from(done.counts.rows).unwrap_or(i64::MAX);
@@ -247,10 +280,12 @@ impl Archivist {
         add(self.counts.entry(Arc::clone(&done.stream.cluster)).or_default(), &done.counts);
         let (stream, counts) = (Arc::clone(&done.stream), done.counts.clone());
         let mut findings = Vec::new();
-        for step in done.steps {
+        for (_, step) in done.steps {
             self.correlating.step(&stream.cluster, step, &mut findings);
         }
-        self.record(&findings)?;
+        let ruleset = done.rules.hash();
+        findings.extend(reused.iter().map(|it| it.finding(ruleset)));
+        self.record(&findings);
         for batch in done.batches {
             let key = (Arc::clone(&batch.cluster), batch.date.clone());
             self.open.entry(key).or_default().push(Placed { batch, first });
@@ -268,7 +303,7 @@ impl Archivist {
         let finding = trouble.finding(&ruleset);
         self.since.get_or_insert_with(|| self.clock.elapsed());
         let found = vec![Found::of(&finding)];
-        self.record(&[finding])?;
+        self.record(&[finding]);
         Ok(found)
     }
 
@@ -282,19 +317,21 @@ impl Archivist {
             // To be recorded, so that a restart does not begin to wait anew.
             self.since.get_or_insert_with(|| self.clock.elapsed());
         }
-        self.record(&findings)?;
+        self.record(&findings);
         Ok(findings.iter().map(Found::of).collect())
     }
 
-    fn record(&mut self, findings: &[Finding]) -> Result<(), ArchivistError> {
+    fn record(&mut self, findings: &[Finding]) {
         let rows: Vec<FindingRow> = findings.iter().map(|it| row(it, (self.routes)(it))).collect();
         if matches!(self.pace, Pace::Live(_)) && !rows.is_empty() {
             // Ahead of the part: an alert does not wait for it. After a crash the chunk comes
             // again and finds the same ids.
-            self.archive.catalog.add_findings(&rows, self.clock.now())?;
+            if let Err(error) = self.archive.catalog.add_findings(&rows, self.clock.now()) {
+                // The commit has them as well, and is repeated until it succeeds.
+                tracing::warn!(error = cause::line(&error), "an alert waits for the next commit");
+            }
         }
         self.findings.extend(rows);
-        Ok(())
     }
 
     fn bytes(&self) -> u64 {
@@ -321,9 +358,30 @@ impl Archivist {
             return self.commit().map(Some);
         }
         if self.since.is_none() && matches!(self.pace, Pace::Live(_)) {
-            keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), false)?;
+            self.seal_due()?;
         }
         Ok(None)
+    }
+
+    /// Seals what is due. What fails and may pass is put off: parts are as good as segments, and the commit
+    /// that came before has succeeded.
+    fn seal_due(&mut self) -> Result<usize, ArchivistError> {
+        let elapsed = self.clock.elapsed();
+        if self.seal_again.is_some_and(|it| elapsed < it) {
+            return Ok(0);
+        }
+        self.seal_again = None;
+        match self.seal(false) {
+            Err(error) if stall::passes(&error) => {
+                tracing::warn!(
+                    error = cause::line(&error),
+                    "a segment could not be sealed; its parts stay, and it is tried again"
+                );
+                self.seal_again = Some(elapsed + SEAL_PAUSE);
+                Ok(0)
+            }
+            sealed => Ok(sealed?),
+        }
     }
 
     /// Makes everything that was taken durable.
@@ -373,7 +431,8 @@ impl Archivist {
             it.moved = false;
             it.before.clear();
         });
-        committed.segments = keep::seal_due(&mut self.archive, &self.policy, now, false)?;
+        self.sieve.changed();
+        committed.segments = self.seal_due()?;
         Ok(committed)
     }
 
@@ -387,7 +446,16 @@ impl Archivist {
     /// # Errors
     /// When one cannot be sealed.
     pub fn seal_all(&mut self) -> Result<usize, ArchivistError> {
-        Ok(keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), true)?)
+        Ok(self.seal(true)?)
+    }
+
+    fn seal(&mut self, all: bool) -> Result<usize, SealError> {
+        let sealed = keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), all);
+        // Also when one of several failed: the others took the place of their parts.
+        if !matches!(sealed, Ok(0)) {
+            self.sieve.changed();
+        }
+        sealed
     }
 
     /// The archive, for what is done between commits.
@@ -413,6 +481,7 @@ fn add(sum: &mut Counts, more: &Counts) {
     sum.rows += more.rows;
     sum.bytes += more.bytes;
     sum.bodies_unread += more.bodies_unread;
+    sum.duplicates += more.duplicates;
     more.marked.iter().for_each(|(flaw, lines)| *sum.marked.entry(*flaw).or_default() += lines);
     more.stages
         .iter()

@@ -302,28 +302,30 @@ impl<'r> Stepper<'r> {
         let (scratch, events) = (Scratch::default(), Arc::clone(events));
         Stepper { rules, scope, scratch, cluster: "".into(), events }
     }
+
+    fn step(&mut self, file: &StoredFile, seq: i64, event: &Event<'_>) -> Option<Step> {
+        if !within(self.scope, event) {
+            return None;
+        }
+        self.events.fetch_add(1, Ordering::Relaxed);
+        if *self.cluster != *file.cluster {
+            self.cluster = file.cluster.as_str().into();
+        }
+        let position = u64::try_from(seq).unwrap_or(0);
+        let origin = Origin { cluster: &file.cluster, source: "archive", position };
+        let mut judged = Judged::default();
+        judge(event, self.rules, &mut self.scratch, &origin, &mut judged);
+        // The lines are not in their order yet: each with a time is a step, thinned out once they are.
+        Ticks::default().step(event, self.rules, judged)
+    }
 }
 
 impl Reader for Stepper<'_> {
     type Made = (Arc<str>, Step);
 
     fn read(&mut self, file: &StoredFile, line: Line<'_>, made: &mut Vec<Placed<Self::Made>>) {
-        let Ok(event) = decode::line(line.bytes) else { return };
-        if !within(self.scope, &event) {
-            return;
-        }
-        self.events.fetch_add(1, Ordering::Relaxed);
-        if *self.cluster != *file.cluster {
-            self.cluster = file.cluster.as_str().into();
-        }
-        let position = u64::try_from(line.seq).unwrap_or(0);
-        let origin = Origin { cluster: &file.cluster, source: "archive", position };
-        let mut judged = Judged::default();
-        judge(&event, self.rules, &mut self.scratch, &origin, &mut judged);
-        // The lines are not in their order yet: each with a time is a step, thinned out once they are.
-        if let Some(step) = Ticks::default().step(&event, self.rules, judged) {
-            made.push((line.seq, (Arc::clone(&self.cluster), step)));
-        }
+        let step = decode::stored(line.bytes, |event| self.step(file, line.seq, event)).flatten();
+        made.extend(step.map(|step| (line.seq, (Arc::clone(&self.cluster), step))));
     }
 
     fn thin(&self, made: &mut Vec<Placed<Self::Made>>) {

@@ -8,6 +8,7 @@ use super::in_force::InForce;
 use super::intake::{Intake, Observer, Source};
 use super::lanes::{self, Entrance, Received, Width};
 use super::quiet::Quiet;
+use super::stall::{Insistence, Stall};
 use super::stop::{Stop, guarded};
 use super::worker::{Found, Output, Taken, Worker};
 use crate::archive::catalog::{Catalog, CatalogError};
@@ -37,12 +38,14 @@ pub trait Watcher: Observer {
     fn found(&self, found: &[Found]);
     /// A commit ended.
     fn committed(&self, committed: &Committed);
+    /// The archive cannot be written, and why; or it can be again.
+    fn stalled(&self, why: Option<&str>);
 }
 
 /// Why the daemon ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The archive could not be written.
+    /// The archive could not be written, and that will not pass; or it was asked to stop meanwhile.
     #[error(transparent)]
     Archivist(#[from] ArchivistError),
     /// The catalog could not be opened for the sources.
@@ -50,10 +53,12 @@ pub enum DaemonError {
     Catalog(#[from] CatalogError),
 }
 
-/// Runs until asked to stop, then commits what was read.
+/// Runs until asked to stop, then commits what was read. An archive that cannot be written at the moment, as on
+/// a full disk, is waited for.
 ///
 /// # Errors
-/// When the archive cannot be written. What was told "kept" is kept, and the next start goes on there.
+/// When the archive cannot be written for good, or not at the stop. What was told "kept" is kept, and the next
+/// start goes on there.
 pub fn run(
     daemon: &Daemon,
     archivist: &mut Archivist,
@@ -62,12 +67,13 @@ pub fn run(
     let catalogs: Vec<Catalog> =
         daemon.sources.iter().map(|_| Catalog::open(&daemon.dir)).collect::<Result<_, _>>()?;
     let quiet = Quiet::new(&daemon.sources, watcher);
+    let stall = Stall::default();
     let enter = |entrance: Entrance| {
         std::thread::scope(|scope| {
             for (source, catalog) in daemon.sources.iter().zip(catalogs) {
                 let entrance = entrance.clone();
-                let (clock, stop) = (&*daemon.clock, &daemon.stop);
-                let intake = Intake { catalog, clock, entrance, observer: &quiet, stop };
+                let (clock, stop, stall) = (&*daemon.clock, &daemon.stop, &stall);
+                let intake = Intake { catalog, clock, entrance, observer: &quiet, stop, stall };
                 scope.spawn(guarded("source", move || source.run(intake)));
             }
         });
@@ -77,7 +83,9 @@ pub fn run(
         move |job: lanes::Job| worker.work(job)
     };
     let result = lanes::run(daemon.width, &daemon.rules, enter, make, |exit| {
-        let result = commit_all(daemon, exit, archivist, &quiet);
+        let insistence =
+            Insistence { clock: &*daemon.clock, stop: &daemon.stop, stall: &stall, watcher };
+        let result = commit_all(daemon, exit, (archivist, &insistence), &quiet);
         if result.is_err() {
             archivist.lose();
         }
@@ -91,7 +99,7 @@ pub fn run(
 fn commit_all(
     daemon: &Daemon,
     exit: &mut lanes::Exit<Output>,
-    archivist: &mut Archivist,
+    (archivist, insistence): (&mut Archivist, &Insistence<'_>),
     quiet: &Quiet<'_>,
 ) -> Result<(), ArchivistError> {
     let watcher = quiet.watcher();
@@ -105,17 +113,21 @@ fn commit_all(
     loop {
         match exit.next(archivist.patience()) {
             Received::Done(Output::Trouble(trouble, rules)) => {
+                tell(insistence.until(archivist, |it| it.make_way(&rules, None))?);
                 tell(archivist.judge_by(&rules)?);
                 watcher.found(&archivist.report(&trouble)?);
             }
             Received::Done(Output::Done(done)) => {
                 quiet.heard(&done.stream.cluster, daemon.clock.elapsed());
+                let counts = Some(&done.counts);
+                tell(insistence.until(archivist, |it| it.make_way(&done.rules, counts))?);
                 let took = archivist.take(*done)?;
                 tell(took.committed);
                 watcher.taken(&took.taken);
             }
             Received::Idle => {
                 if let Some(rules) = exit.drained_to() {
+                    tell(insistence.until(archivist, |it| it.make_way(&rules, None))?);
                     tell(archivist.judge_by(&rules)?);
                     for cluster in quiet.silent(daemon.clock.elapsed()) {
                         let found = archivist.pass(&cluster, Quiet::known(daemon.clock.now()))?;
@@ -126,10 +138,10 @@ fn commit_all(
                 }
             }
             Received::End => {
-                tell(Some(archivist.commit()?));
+                tell(Some(insistence.until(archivist, Archivist::commit)?));
                 return Ok(());
             }
         }
-        tell(archivist.tick()?);
+        tell(insistence.until(archivist, Archivist::tick)?);
     }
 }

@@ -64,7 +64,7 @@ pub fn detect<E: Send>(
                     Received::Done(Output::Trouble(..)) | Received::Idle => {}
                     Received::Done(Output::Done(done)) => {
                         let mut findings = Vec::new();
-                        for step in done.steps {
+                        for (_, step) in done.steps {
                             correlating.step(&done.stream.cluster, step, &mut findings);
                         }
                         take(findings, &done.counts)?;
@@ -88,7 +88,7 @@ fn feed(job: &Job, input: &Input, entrance: &Entrance) -> Result<(), OpenError> 
         start: 0,
         chain: Chain::default(),
     });
-    let mut chunker = Chunker::at(0, job.line_bytes_max);
+    let mut chunker = Chunker::at(0, job.line_bytes_max).with_documents(true);
     let mut put = |chunk| entrance.put(&of, chunk);
     pump(&mut stream.bytes, &mut chunker, &job.stop, &mut put).map_err(failed)
 }

@@ -141,7 +141,8 @@ impl Feeder<'_> {
     fn send(&self, located: Located, name: &str, path: &Path) -> Result<(), OpenError> {
         let failed = |source| OpenError { name: name.to_owned(), doing: "read to its end", source };
         let mut stream = open_at(path, located.offset)?;
-        let mut chunker = Chunker::at(located.offset, self.job.line_bytes_max);
+        let mut chunker =
+            Chunker::at(located.offset, self.job.line_bytes_max).with_documents(located.documents);
         let of = Arc::new(Stream {
             source: located.source,
             cluster: Arc::clone(&self.job.cluster),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::lanes::Entrance;
+use super::stall::Stall;
 use super::stop::Stop;
 use crate::archive::catalog::Catalog;
 use crate::clock::Clock;
@@ -40,6 +41,8 @@ pub struct Intake<'a> {
     pub observer: &'a dyn Observer,
     /// Ends it.
     pub stop: &'a Stop,
+    /// Says whether what is handed over now would only wait.
+    pub stall: &'a Stall,
 }
 
 /// What the daemon is told of a source.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -64,6 +64,15 @@ pub struct Lines {
     pub receipt: Option<Receipt>,
 }
 
+/// Why a load was not taken. It is handed back.
+#[derive(Debug)]
+pub enum NotNow {
+    /// The lane is full.
+    Full(Load),
+    /// The pipeline has ended.
+    Ended(Load),
+}
+
 /// Where sources put their chunks.
 #[derive(Debug, Clone)]
 pub struct Entrance {
@@ -84,6 +93,22 @@ impl Entrance {
         self.send(Load::Lines(Lines { stream, chunk, receipt: Some(receipt) }))
     }
 
+    /// As [`Entrance::put_for`], and never waits: for a source that must answer its sender in time.
+    ///
+    /// # Errors
+    /// When there is no room now, or the pipeline has ended. The load was not taken then.
+    pub fn try_put(&self, lines: Lines) -> Result<(), NotNow> {
+        self.try_send(Load::Lines(lines))
+    }
+
+    /// As [`Entrance::report`], and never waits.
+    ///
+    /// # Errors
+    /// As for [`Entrance::try_put`].
+    pub fn try_report(&self, trouble: Trouble) -> Result<(), NotNow> {
+        self.try_send(Load::Trouble(trouble))
+    }
+
     /// Says that a stream has ended at that offset. False as for [`Entrance::put`].
     pub fn end(&self, stream: &Arc<Stream>, offset: u64) -> bool {
         self.put(stream, Chunk { start: offset, bytes: Vec::new(), framing: Framing::Lines })
@@ -99,6 +124,22 @@ impl Entrance {
         let (index, rules) =
             self.rules.hold(|it| (self.next.fetch_add(1, Ordering::SeqCst), Arc::clone(it)));
         self.jobs.send(Job { index, load, rules }).is_ok()
+    }
+
+    fn try_send(&self, load: Load) -> Result<(), NotNow> {
+        // A place in the order is taken only by what is in the lane: the exit waits for each place. Places
+        // are given while the rules are held, so none is given between the two lines.
+        self.rules.hold(|it| {
+            let index = self.next.load(Ordering::SeqCst);
+            match self.jobs.try_send(Job { index, load, rules: Arc::clone(it) }) {
+                Ok(()) => {
+                    self.next.store(index + 1, Ordering::SeqCst);
+                    Ok(())
+                }
+                Err(TrySendError::Full(job)) => Err(NotNow::Full(job.load)),
+                Err(TrySendError::Disconnected(job)) => Err(NotNow::Ended(job.load)),
+            }
+        })
     }
 }
 
@@ -259,6 +300,51 @@ mod tests {
             out
         });
         assert_eq!(out, (0..500).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_finds_no_room_is_handed_back_and_leaves_no_gap_in_the_order() {
+        let stream = stream();
+        let (full, seen) = sync_channel(1);
+        let enter = |entrance: Entrance| {
+            let mut start = 0;
+            let lines =
+                |start| Lines { stream: Arc::clone(&stream), chunk: at(start), receipt: None };
+            // The worker waits until the lane was found full.
+            let handed_back = loop {
+                match entrance.try_put(lines(start)) {
+                    Ok(()) => start += 1,
+                    Err(NotNow::Full(Load::Lines(it))) => break it,
+                    Err(other) => panic!("{other:?}"),
+                }
+            };
+            assert_eq!(handed_back.chunk.start, start);
+            full.send(start).unwrap();
+            assert!(entrance.put(&stream, handed_back.chunk));
+        };
+        let seen = Mutex::new(seen);
+        let make = || {
+            let mut waited = false;
+            let seen = &seen;
+            move |job: Job| {
+                if !std::mem::replace(&mut waited, true) {
+                    let count = seen.lock().unwrap().recv().unwrap();
+                    assert!(count >= 2, "{count}");
+                }
+                let Load::Lines(lines) = job.load else { panic!("no trouble was put in") };
+                lines.chunk.start
+            }
+        };
+        let width = Width { workers: 1, lane_chunks_max: 2 };
+        let out = run(width, &rules(), enter, make, |exit| {
+            let mut out = Vec::new();
+            while let Received::Done(start) = exit.next(Duration::from_secs(60)) {
+                out.push(start);
+            }
+            out
+        });
+        assert_eq!(out, (0..out.len() as u64).collect::<Vec<_>>());
+        assert!(out.len() >= 3);
     }
 
     #[test]

@@ -19,9 +19,12 @@ pub mod lanes;
 mod quiet;
 pub mod reload;
 pub mod resume;
+mod sieve;
+pub mod stall;
 pub mod stop;
 pub mod tail;
 pub mod watch;
+pub mod webhook;
 pub mod worker;
 
 pub use stop::Stop;

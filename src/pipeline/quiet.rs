@@ -129,6 +129,7 @@ mod tests {
         fn taken(&self, _: &Taken) {}
         fn found(&self, _: &[Found]) {}
         fn committed(&self, _: &Committed) {}
+        fn stalled(&self, _: Option<&str>) {}
     }
 
     struct Silent(SourceName);

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use crate::archive::catalog::{Catalog, CatalogError, SourceRow};
 use crate::hex::hex;
 use crate::seal::leaf::{Chain, leaf};
-use crate::source::chunk::{Chunk, Chunker, Next};
+use crate::source::chunk::{Chunk, Chunker, Framing, Next};
 
 /// Why it is not known where a stream goes on.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,8 @@ pub struct Located {
     pub chain: Chain,
     /// The leaf of its first line, hex.
     pub first: String,
+    /// Whether it holds nothing but JSON texts over several lines up to there, if anything.
+    pub documents: bool,
 }
 
 /// What a stream is called and how it is cut.
@@ -66,7 +68,7 @@ pub fn locate(
     now: i64,
 ) -> Result<Option<Located>, ResumeError> {
     let failed = |source| ResumeError::Read { name: named.name.to_owned(), source };
-    let mut chunker = Chunker::at(0, named.line_bytes_max);
+    let mut chunker = Chunker::at(0, named.line_bytes_max).with_documents(!named.growing);
     let mut search: Option<Search> = None;
     loop {
         let (chunk, last) = match chunker.next(stream).map_err(failed)? {
@@ -93,7 +95,8 @@ pub fn locate(
         Some(id) => id,
         None => catalog.add_source(named.cluster, &search.first, named.name, now)?,
     };
-    Ok(Some(Located { source, offset: 0, chain: Chain::default(), first: search.first }))
+    let (chain, first, documents) = (Chain::default(), search.first, !named.growing);
+    Ok(Some(Located { source, offset: 0, chain, first, documents }))
 }
 
 struct Search {
@@ -144,7 +147,9 @@ impl Search {
                 if let Some((source, _)) = kept.iter().find(|(_, digest)| *digest == value) {
                     let chain = self.chain.clone();
                     let first = self.first.clone();
-                    self.found = Some(Located { source: *source, offset: end, chain, first });
+                    let documents = chunk.framing == Framing::Document;
+                    self.found =
+                        Some(Located { source: *source, offset: end, chain, first, documents });
                 }
             }
         }

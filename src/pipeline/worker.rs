@@ -1,14 +1,15 @@
 //! One chunk in three plain loops: decode every line, run the rules, append the columns.
 //! The events borrow from the chunk and never leave this file.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::correlating::{Step, Ticks};
 use super::lanes::{Job, Lines, Load, Stream};
-use crate::archive::columns::{Batch, Columns, Decoded};
+use crate::archive::columns::{Batch, Columns};
 use crate::clock::Clock;
-use crate::decode;
+use crate::decode::{self, Opened, Row};
 use crate::detect::{Finding, Judged, Origin, Trouble, judge};
 use crate::event::{self, Event, Field, Flaw};
 use crate::rules::{RuleSet, Scratch};
@@ -35,12 +36,15 @@ pub struct Done {
     pub end: u64,
     /// How the chunk ends.
     pub ending: Ending,
-    /// The leaf of every row, in their order; empty where nothing is stored.
+    /// The leaf of every line, in their order; empty where nothing is stored. A line that holds
+    /// several events is several rows, and one link of its source's chain.
     pub leaves: Vec<Hash>,
+    /// The position of every row in the stream.
+    pub positions: Vec<u64>,
     /// The rows, one batch for each date; empty where nothing is stored.
     pub batches: Vec<Batch>,
-    /// What its events are to those who count them, in their order.
-    pub steps: Vec<Step>,
+    /// What its events are to those who count them, each with its place among the rows, in their order.
+    pub steps: Vec<(u32, Step)>,
     /// How much there was.
     pub counts: Counts,
     /// To be spent by the commit.
@@ -98,7 +102,8 @@ impl Ending {
 /// How much a chunk held.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Rows: lines that are not blank, and pieces of lines over the limit.
+    /// Rows: lines that are not blank, pieces of lines over the limit, and what stands in a line
+    /// beside itself.
     pub rows: u64,
     /// Bytes of the rows.
     pub bytes: u64,
@@ -108,6 +113,8 @@ pub struct Counts {
     pub stages: BTreeMap<String, u64>,
     /// Bodies that a rule asked for and that could not be read.
     pub bodies_unread: u64,
+    /// Events that the archive held already: they are in none of the numbers above.
+    pub duplicates: u64,
 }
 
 /// What a worker does with a chunk.
@@ -139,21 +146,33 @@ impl Worker {
     fn lines(&mut self, lines: Lines, ruleset: Arc<RuleSet>) -> Done {
         let Lines { stream, chunk, receipt } = lines;
         let mut starts = Vec::new();
-        let mut rows: Vec<Decoded<'_>> = Vec::new();
+        let mut lines: Vec<Row<'_>> = Vec::new();
+        let mut opened = Vec::new();
         for (start, line) in chunk.lines() {
-            let decoded =
-                if chunk.is_fragment() { Err(Flaw::Oversize) } else { decode::line(line) };
+            let piece = chunk.is_fragment();
+            let decoded = if piece { Err(Flaw::Oversize) } else { decode::line(line) };
+            if !piece && !decoded.as_ref().is_ok_and(Event::is_audit) {
+                opened.extend(decode::open(line, &decoded).map(|it| (starts.len(), it)));
+            }
             starts.push(start);
-            rows.push((line, decoded));
+            lines.push(Row::plain(line, decoded));
         }
+        let leaves: Vec<Hash> = match self.stored {
+            true => lines.iter().map(|it| leaf(it.raw)).collect(),
+            false => Vec::new(),
+        };
+        let (starts, rows) = rows(starts, lines, &opened);
         let unread = self.scratch.bodies_unread();
         let steps = self.judge(&stream, &ruleset, &starts, &rows);
         let mut counts = count(&rows);
         counts.bodies_unread = self.scratch.bodies_unread() - unread;
-        let (mut leaves, mut batches) = (Vec::new(), Vec::new());
+        let mut batches = Vec::new();
         if self.stored {
-            leaves = rows.iter().map(|(line, _)| leaf(line)).collect();
-            batches = columns(&stream.cluster, &rows, &leaves, self.clock.now());
+            let of_rows: Cow<'_, [Hash]> = match opened.is_empty() {
+                true => Cow::Borrowed(&leaves),
+                false => rows.iter().map(|it| leaf(it.raw)).collect(),
+            };
+            batches = columns(&stream.cluster, &rows, &of_rows, self.clock.now());
         }
         Done {
             end: chunk.end(),
@@ -163,6 +182,7 @@ impl Worker {
             receipt,
             leaves,
             batches,
+            positions: starts,
             steps,
             counts,
         }
@@ -173,50 +193,68 @@ impl Worker {
         stream: &Stream,
         ruleset: &RuleSet,
         starts: &[u64],
-        rows: &[Decoded<'_>],
-    ) -> Vec<Step> {
+        rows: &[Row<'_>],
+    ) -> Vec<(u32, Step)> {
         let (mut steps, mut ticks) = (Vec::new(), Ticks::default());
-        for (start, (_, decoded)) in starts.iter().zip(rows) {
-            if let Ok(event) = decoded {
+        for (ordinal, (start, row)) in (0..).zip(starts.iter().zip(rows)) {
+            if let Ok(event) = &row.event {
                 let origin =
                     Origin { cluster: &stream.cluster, source: &stream.name, position: *start };
                 let mut judged = Judged::default();
                 judge(event, ruleset, &mut self.scratch, &origin, &mut judged);
-                steps.extend(ticks.step(event, ruleset, judged));
+                steps.extend(ticks.step(event, ruleset, judged).map(|it| (ordinal, it)));
             }
         }
         steps
     }
 }
 
-fn count(rows: &[Decoded<'_>]) -> Counts {
-    let mut counts = Counts::default();
-    for (line, decoded) in rows {
-        counts.rows += 1;
-        counts.bytes += line.len() as u64;
-        let flaw = match decoded {
-            Err(flaw) => *flaw,
-            Ok(event) if !event.is_audit() => Flaw::NotAnEvent,
-            Ok(event) => {
-                let stage = event.json(Field::Stage).unwrap_or_default().trim_matches('"');
-                match counts.stages.get_mut(stage) {
-                    Some(count) => *count += 1,
-                    None => drop(counts.stages.insert(stage.to_owned(), 1)),
-                }
-                continue;
-            }
+/// The rows of lines, each with its line's place, with what was found in some of them put in their place.
+fn rows<'a>(
+    starts: Vec<u64>,
+    lines: Vec<Row<'a>>,
+    opened: &'a [(usize, Opened)],
+) -> (Vec<u64>, Vec<Row<'a>>) {
+    if opened.is_empty() {
+        return (starts, lines);
+    }
+    let mut opened = opened.iter().peekable();
+    let mut found = (Vec::with_capacity(lines.len()), Vec::with_capacity(lines.len()));
+    for (at, (start, line)) in starts.into_iter().zip(lines).enumerate() {
+        let within = match opened.next_if(|it| it.0 == at) {
+            Some((_, opened)) => opened.rows(line.raw),
+            None => vec![line],
         };
-        *counts.marked.entry(flaw).or_default() += 1;
+        found.0.extend(std::iter::repeat_n(start, within.len()));
+        found.1.extend(within);
+    }
+    found
+}
+
+fn count(rows: &[Row<'_>]) -> Counts {
+    let mut counts = Counts::default();
+    for row in rows {
+        counts.rows += 1;
+        counts.bytes += row.raw.len() as u64;
+        if let Some(flaw) = row.flaw() {
+            *counts.marked.entry(flaw).or_default() += 1;
+        } else if let Ok(event) = &row.event {
+            let stage = event.json(Field::Stage).unwrap_or_default().trim_matches('"');
+            match counts.stages.get_mut(stage) {
+                Some(count) => *count += 1,
+                None => drop(counts.stages.insert(stage.to_owned(), 1)),
+            }
+        }
     }
     counts
 }
 
 /// The rows as batches, one for each UTC date.
-fn columns(cluster: &Arc<str>, rows: &[Decoded<'_>], leaves: &[Hash], now: i64) -> Vec<Batch> {
+fn columns(cluster: &Arc<str>, rows: &[Row<'_>], leaves: &[Hash], now: i64) -> Vec<Batch> {
     // Nearly every chunk has one date; a map would cost more than it finds.
     let mut dates: Vec<(i64, Columns, Vec<&[u8]>)> = Vec::new();
     for (ordinal, (row, leaf)) in (0_u32..).zip(rows.iter().zip(leaves)) {
-        let mut day = day(row.1.as_ref().ok(), now);
+        let mut day = day(row.event.as_ref().ok(), now);
         if dates.len() >= DATES_MAX && !dates.iter().any(|it| it.0 == day) {
             day = now.div_euclid(DAY);
         }
@@ -226,7 +264,7 @@ fn columns(cluster: &Arc<str>, rows: &[Decoded<'_>], leaves: &[Hash], now: i64) 
         });
         if let Some((_, columns, lines)) = dates.get_mut(at) {
             columns.append(row, ordinal, *leaf);
-            lines.push(row.0);
+            lines.push(row.raw);
         }
     }
     let finish = |(day, columns, lines): (i64, Columns, Vec<&[u8]>)| {
@@ -269,8 +307,8 @@ mod tests {
             format!(r#"{{"auditID":"a","stage":"s","stageTimestamp":"{time}"}}"#)
         };
         let lines: Vec<String> = (0..500).map(line).collect();
-        let rows: Vec<Decoded<'_>> =
-            lines.iter().map(|it| (it.as_bytes(), decode::line(it.as_bytes()))).collect();
+        let rows: Vec<Row<'_>> =
+            lines.iter().map(|it| Row::plain(it.as_bytes(), decode::line(it.as_bytes()))).collect();
         let leaves = vec![[0; 32]; rows.len()];
         let batches = columns(&"c".into(), &rows, &leaves, 20_000 * DAY);
         assert_eq!(batches.len(), DATES_MAX + 1);

@@ -251,7 +251,7 @@ mod tests {
     use crate::archive::part;
     use crate::archive::stored::{StoredFile, part_path};
     use crate::cause;
-    use crate::decode;
+    use crate::decode::{self, Row};
     use crate::event;
     use arrow::array::AsArray;
     use arrow::json::{LineDelimitedWriter, ReaderBuilder};
@@ -692,7 +692,7 @@ mod tests {
         let mut fixture = Fixture::new();
         let mut columns = Columns::default();
         for (ordinal, line) in (0..).zip(&lines) {
-            columns.append(&(*line, decode::line(line)), ordinal, [0; 32]);
+            columns.append(&Row::plain(line, decode::line(line)), ordinal, [0; 32]);
         }
         let batch = columns.finish(&"prod".into(), "2026-11-23".to_owned(), 0, &lines).unwrap();
         let placed = [part::Placed { batch, first: 0 }];

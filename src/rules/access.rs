@@ -50,6 +50,8 @@ pub(super) struct Rooted {
     path: Path,
     /// Those of the path's beginnings in its rule set; none before it is in one.
     numbers: Box<[u32]>,
+    /// Whether its rule set wants what is at it; not before it is in one.
+    wanted: bool,
     /// Of a field's first path: the field's number in its rule set.
     field: Option<u32>,
     /// For a path from the top of the line: the field that its first key is, if any.
@@ -179,11 +181,19 @@ impl Access {
 
     /// Numbers the paths, so that what lies at them is looked up once per event and set.
     pub(super) fn number(&mut self, numbers: &mut Numbers) {
+        self.number_for(numbers, None);
+    }
+
+    /// As [`Access::number`]. Of the values only what is at some paths below is looked at, or all
+    /// for `None`.
+    pub(super) fn number_for(&mut self, numbers: &mut Numbers, below: Option<&[Path]>) {
         let patched = matches!(self, Access::Pod(..));
         match self {
             Access::Paths(paths, _) | Access::Pod(paths, _) => {
                 for path in paths.iter_mut() {
                     path.numbers = numbers.of(path.root, &path.path);
+                    numbers.want(path.root, &path.path, below);
+                    path.wanted = true;
                 }
                 let last = |it: &Rooted| it.numbers.last().copied();
                 let lasts: Option<Vec<u32>> = paths.iter().map(last).collect();
@@ -192,8 +202,8 @@ impl Access {
                 }
             }
             Access::Loose { literal, target, .. } => {
-                literal.number(numbers);
-                target.number(numbers);
+                literal.number_for(numbers, below);
+                target.number_for(numbers, below);
             }
             Access::Indexed(..)
             | Access::Derived(_)
@@ -301,7 +311,7 @@ impl Rooted {
 
     fn new(root: Root, path: Path) -> Rooted {
         let opens = path.first().filter(|_| root == Root::Line).and_then(Field::at);
-        Rooted { root, path, numbers: Box::default(), field: None, opens }
+        Rooted { root, path, numbers: Box::default(), wanted: false, field: None, opens }
     }
 
     /// What an audit event has if the path leads anywhere in it.
@@ -336,8 +346,9 @@ impl Rooted {
         if self.root == Root::Line && context.audit && !self.named(context) {
             return false;
         }
-        let Some(tree) = context.tree(self.root) else {
-            return false;
+        let wanted = if self.wanted { context.wanted(self.root) } else { None };
+        let Some(tree) = wanted else {
+            return context.tree(self.root).is_some_and(|it| self.path.visit(&it, visit));
         };
         match context.reach(&tree, &self.path, &self.numbers) {
             None => self.path.visit(&tree, visit),

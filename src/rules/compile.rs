@@ -5,6 +5,7 @@ use super::falco::{self, Operator, Shape, Term};
 use super::ir::{Expr, Item, Mode, Place, Quantifier, Test};
 use super::matcher::{Matcher, MatcherError};
 use super::memo::Numbers;
+use super::path::Path;
 use super::scratch::Root;
 use super::text;
 use super::value::{Leaf, View, any_leaf_within};
@@ -266,10 +267,33 @@ impl Node {
                 other.number(numbers);
             }
             Node::Members { access, body, .. } => {
-                access.number(numbers);
+                let below = body.below();
+                access.number_for(numbers, below.as_deref());
                 body.number(numbers);
             }
             Node::Keywords { .. } | Node::Related { .. } => {}
+        }
+    }
+
+    /// The paths below an array's member that are looked at. `None`: all of it.
+    fn below(&self) -> Option<Vec<Path>> {
+        let of = |access: &Access| match access {
+            Access::Member(path) => Some(vec![path.clone()]),
+            Access::Itself => None,
+            _ => Some(Vec::new()),
+        };
+        match self {
+            Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
+                let parts: Option<Vec<_>> = parts.iter().map(Node::below).collect();
+                parts.map(|it| it.concat())
+            }
+            Node::Not(part) => part.below(),
+            Node::Values { access, .. } | Node::Null(access) | Node::Exists(access) => of(access),
+            Node::Same { access, other, .. } => Some([of(access)?, of(other)?].concat()),
+            // Members of a member are looked at as a whole: lists in lists are short.
+            Node::Members { access, .. } => of(access),
+            Node::Related { .. } => Some(Vec::new()),
+            Node::Keywords { .. } => None,
         }
     }
 

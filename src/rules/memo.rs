@@ -13,12 +13,14 @@ use std::ops::Range;
 use super::path::{Path, Step, member};
 use super::scratch::Root;
 use super::tree::{Kind, Tree};
+use super::wanted::Wanted;
 
 /// Gives numbers to the beginnings of paths, equal ones to equal ones.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     known: BTreeMap<(Root, Option<u32>, Step), u32>,
     fields: BTreeMap<(bool, Vec<u32>), u32>,
+    wanted: Wanted,
 }
 
 impl Numbers {
@@ -27,6 +29,16 @@ impl Numbers {
     pub(super) fn field(&mut self, patched: bool, paths: Vec<u32>) -> u32 {
         let next = u32::try_from(self.fields.len()).unwrap_or(u32::MAX);
         *self.fields.entry((patched, paths)).or_insert(next)
+    }
+
+    /// What is to be read for paths.
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// See [`Wanted::add`].
+    pub(super) fn want(&mut self, root: Root, path: &Path, below: Option<&[Path]>) {
+        self.wanted.add(root, path, below);
     }
 
     /// The number of every beginning of a path below a root, shortest first.
@@ -151,7 +163,7 @@ impl Memo {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::rules::tree::Parts;
     use crate::rules::value::View;
@@ -221,7 +233,7 @@ mod tests {
     }
 
     /// Objects and arrays whose keys are those of the paths below.
-    fn bodies() -> impl Strategy<Value = String> {
+    pub(in crate::rules) fn bodies() -> impl Strategy<Value = String> {
         let leaf = prop_oneof![Just("1"), Just("null"), Just("\"x\""), Just("[]"), Just("{}")]
             .prop_map(str::to_owned);
         let key = prop_oneof![
@@ -240,7 +252,7 @@ mod tests {
         })
     }
 
-    const PATHS: [&str; 10] =
+    pub(in crate::rules) const PATHS: [&str; 10] =
         ["a", "a.b", "a.b.c", "a.a", "a[0].b", "a[-1]", "b.a.b.c", "b[1].a", "a\\.b", "c.a.b"];
 
     proptest! {

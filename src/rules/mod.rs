@@ -48,6 +48,7 @@ mod taxonomy;
 mod text;
 mod tree;
 mod value;
+mod wanted;
 mod wildcard;
 
 #[cfg(test)]

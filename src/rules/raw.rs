@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::event::string_end;
+use crate::event::{container_end, string_end};
 
 /// The members of a JSON array, each as its own JSON text. Any other value has none.
 pub(super) fn members(json: &str) -> Members<'_> {
@@ -67,7 +67,7 @@ pub(super) fn skip(bytes: &[u8], mut at: usize) -> usize {
 pub(super) fn value_end(bytes: &[u8], at: usize) -> usize {
     match bytes.get(at) {
         Some(b'"') => string_end(bytes, at),
-        Some(b'{' | b'[') => container_end(bytes, at),
+        Some(b'{' | b'[') => container_end(bytes, at, usize::MAX).at,
         _ => {
             let mut end = at;
             while !matches!(
@@ -79,28 +79,6 @@ pub(super) fn value_end(bytes: &[u8], at: usize) -> usize {
             end
         }
     }
-}
-
-fn container_end(bytes: &[u8], mut at: usize) -> usize {
-    let mut depth = 0_usize;
-    while let Some(&byte) = bytes.get(at) {
-        match byte {
-            b'"' => {
-                at = string_end(bytes, at);
-                continue;
-            }
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return at + 1;
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    bytes.len()
 }
 
 #[cfg(test)]

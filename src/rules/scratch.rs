@@ -7,6 +7,7 @@ use super::derived::Reason;
 use super::memo::Memo;
 use super::path::Path;
 use super::tree::{Parts, Tree};
+use super::wanted::Wanted;
 use super::{patch, prefilter, raw, spare};
 use crate::event::{Event, Field, unquote_into};
 
@@ -67,7 +68,10 @@ impl Root {
 /// any number of rule sets, one after the other.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    /// The roots, all of each.
     trees: [OnceCell<Parts>; Root::Line as usize + 1],
+    /// The roots, as far as the paths of the rule set lead.
+    wanted: [OnceCell<Parts>; Root::Line as usize + 1],
     /// What the JSON patch in the request's body writes, as text and as parts.
     patched: OnceCell<(String, Parts)>,
     /// Lists of earlier events, to be filled again.
@@ -93,6 +97,17 @@ impl Scratch {
         self.unread.get()
     }
 
+    /// Parts that were read now. `known` are those of the same text, if it was read before.
+    fn read(&self, known: Option<&Parts>, read: impl FnOnce(&mut Parts)) -> Parts {
+        let mut parts = self.spare.borrow_mut().pop().unwrap_or_default();
+        read(&mut parts);
+        if !parts.whole() && known.is_none_or(Parts::whole) {
+            self.unread.set(self.unread.get() + 1);
+        }
+        self.parsed.set(self.parsed.get() + 1);
+        parts
+    }
+
     /// Forgets the last event.
     pub(super) fn clear(&mut self) {
         self.reasoned.set(None);
@@ -101,7 +116,7 @@ impl Scratch {
             return;
         }
         self.memo.get_mut().clear();
-        for tree in &mut self.trees {
+        for tree in self.trees.iter_mut().chain(&mut self.wanted) {
             let parts = tree.take().filter(Parts::worth_keeping);
             self.spare.get_mut().extend(parts);
         }
@@ -116,33 +131,50 @@ pub(super) struct Context<'c, 'e> {
     pub(super) scratch: &'c Scratch,
     /// Whether it is an audit event: only then do audit names mean anything.
     pub(super) audit: bool,
+    /// The paths that have numbers, where the rule set is known.
+    wanted: Option<&'c Wanted>,
 }
 
 impl<'c, 'e: 'c> Context<'c, 'e> {
     pub(super) fn new(event: &'c Event<'e>, scratch: &'c Scratch) -> Context<'c, 'e> {
-        Context { event, scratch, audit: event.is_audit() }
+        Context { event, scratch, audit: event.is_audit(), wanted: None }
+    }
+
+    /// With the paths that have numbers: what is at them is then read alone, and remembered.
+    pub(super) fn wanting(self, wanted: &'c Wanted) -> Context<'c, 'e> {
+        Context { wanted: Some(wanted), ..self }
     }
 
     /// The parsed value at a root. `None`: absent.
     pub(super) fn tree(&self, root: Root) -> Option<Tree<'c>> {
+        let json = self.json(root)?;
         let scratch = self.scratch;
-        let json = match root.field() {
-            Some(field) => self.event.json(field)?,
-            None => self.line(),
-        };
-        let parts = scratch.trees.get(root as usize)?.get_or_init(|| {
-            let mut parts = scratch.spare.borrow_mut().pop().unwrap_or_default();
-            parts.read(json);
-            if !parts.whole() {
-                scratch.unread.set(scratch.unread.get() + 1);
-            }
-            scratch.parsed.set(scratch.parsed.get() + 1);
-            parts
-        });
+        let known = scratch.wanted.get(root as usize).and_then(OnceCell::get);
+        let parts = scratch.trees.get(root as usize)?;
+        let parts = parts.get_or_init(|| scratch.read(known, |it| it.read(json)));
         parts.tree(json)
     }
 
-    /// See [`Memo::reach`].
+    /// The parsed value at a root, as far as the numbered paths lead: for [`Context::reach`] alone.
+    /// `None`: absent, or no paths were numbered.
+    pub(super) fn wanted(&self, root: Root) -> Option<Tree<'c>> {
+        let wanted = self.wanted?.root(root)?;
+        let json = self.json(root)?;
+        let scratch = self.scratch;
+        let known = scratch.trees.get(root as usize).and_then(OnceCell::get);
+        let parts = scratch.wanted.get(root as usize)?;
+        let parts = parts.get_or_init(|| scratch.read(known, |it| it.read_wanted(json, wanted)));
+        parts.tree(json)
+    }
+
+    fn json(&self, root: Root) -> Option<&'c str> {
+        match root.field() {
+            Some(field) => self.event.json(field),
+            None => Some(self.line()),
+        }
+    }
+
+    /// See [`Memo::reach`]; `tree` is what [`Context::wanted`] gives.
     pub(super) fn reach(
         &self,
         tree: &Tree<'_>,
@@ -159,7 +191,8 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
 
     /// The object that the request's JSON patch writes. `None`: its body is no JSON patch.
     pub(super) fn patched(&self) -> Option<Tree<'c>> {
-        let operations = self.tree(Root::RequestObject).filter(Tree::is_array)?;
+        self.event.json(Field::RequestObject).filter(|it| it.starts_with('['))?;
+        let operations = self.tree(Root::RequestObject)?;
         let (text, parts) = self.scratch.patched.get_or_init(|| {
             let (text, whole) = patch::written(&operations);
             if !whole {

@@ -149,6 +149,15 @@ impl RuleSet {
         self.texts.iter().map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
+    /// The event under judgement by this set.
+    pub(super) fn context<'c, 'e: 'c>(
+        &'c self,
+        event: &'c Event<'e>,
+        scratch: &'c Scratch,
+    ) -> Context<'c, 'e> {
+        Context::new(event, scratch).wanting(self.numbers.wanted())
+    }
+
     /// Whether the index lets the event reach the rule: what it passes over is not judged.
     pub(super) fn reaches(&self, index: RuleIndex, context: &Context<'_, '_>) -> bool {
         let mut memory = prefilter::Memory::default();
@@ -161,7 +170,7 @@ impl RuleSet {
         found.clear();
         scratch.clear();
         let mut memory = std::mem::take(&mut scratch.prefilter);
-        let context = Context::new(event, scratch);
+        let context = self.context(event, scratch);
         self.prefilter.candidates(&context, &mut memory);
         self.judge(&context, memory.candidates().map(|it| it as usize), found);
         scratch.prefilter = memory;
@@ -177,7 +186,7 @@ impl RuleSet {
     ) {
         found.clear();
         scratch.clear();
-        let context = Context::new(event, scratch);
+        let context = self.context(event, scratch);
         self.judge(&context, 0..self.nodes.len(), found);
     }
 
@@ -210,6 +219,6 @@ impl RuleSet {
     /// this scratch; `None` for a rule of another dialect.
     pub fn output(&self, index: RuleIndex, event: &Event<'_>, scratch: &Scratch) -> Option<String> {
         let template = self.outputs.get(index.0)?.as_ref()?;
-        Some(template.render(&Context::new(event, scratch)))
+        Some(template.render(&self.context(event, scratch)))
     }
 }

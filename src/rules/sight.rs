@@ -6,7 +6,7 @@ use super::access::{Access, Scope};
 use super::correlation::{Correlation, Sight, Values, Way};
 use super::group::{FIELD_VALUES_MAX, FieldValues, clipped, encode};
 use super::memo::Numbers;
-use super::scratch::{Context, Scratch};
+use super::scratch::Scratch;
 use super::{RuleIndex, RuleSet};
 use crate::event::{self, Event, Field};
 
@@ -61,7 +61,7 @@ impl RuleSet {
         out: &mut Vec<Sight>,
     ) {
         let start = out.len();
-        let context = Context::new(event, scratch);
+        let context = self.context(event, scratch);
         let scope = Scope { context: &context, member: None };
         for index in found {
             for (at, member) in self.correlations.counted.get(index.get()).into_iter().flatten() {
@@ -85,7 +85,7 @@ impl RuleSet {
         if stated.is_some() || event.is_audit() {
             return stated;
         }
-        let context = Context::new(event, scratch);
+        let context = self.context(event, scratch);
         let scope = Scope { context: &context, member: None };
         self.correlations.times.iter().find_map(|access| {
             let mut time = None;

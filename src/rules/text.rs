@@ -61,10 +61,25 @@ impl Pattern {
 
     /// Whether `text` fits.
     pub(super) fn fits(&self, text: &str) -> bool {
+        if self.begins_otherwise(text) {
+            return false;
+        }
         if self.cased || text.is_ascii() {
             self.fits_folded(text)
         } else {
             self.fits_folded(&lower(text))
+        }
+    }
+
+    /// Whether the first character alone tells that `text` does not fit. An ASCII one is the same
+    /// letter in lower case; of others nothing is said.
+    fn begins_otherwise(&self, text: &str) -> bool {
+        let Shape::Literal(Place::Whole | Place::Start, literal) = &self.shape else {
+            return false;
+        };
+        match (literal.as_bytes().first(), text.as_bytes().first()) {
+            (Some(want), Some(have)) => have.is_ascii() && !want.eq_ignore_ascii_case(have),
+            _ => false,
         }
     }
 

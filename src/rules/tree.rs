@@ -16,7 +16,8 @@ use serde_json::Value;
 use super::path::Step;
 use super::raw;
 use super::spare;
-use crate::event::{short_run, unquote, unquote_into};
+use super::wanted::Place;
+use crate::event::{container_end, short_run, string_end, unquote, unquote_into};
 
 /// Values nested deeper than this are left out: the line is not ours, and who walks the value
 /// recurses. No field of Kubernetes lies half as deep.
@@ -75,7 +76,16 @@ impl Parts {
     pub(super) fn read(&mut self, json: &str) {
         self.parts.clear();
         self.whole = true;
-        Reader { bytes: json.as_bytes(), parts: self, open: TOP, depth: 0 }.read();
+        Reader { bytes: json.as_bytes(), parts: self, open: TOP, depth: 0 }.read(0);
+    }
+
+    /// As [`Parts::read`], but of an object that paths only lead through, what is under other keys
+    /// is left out. Keys with a dot or an escape are not: they may stand for those of a path.
+    pub(super) fn read_wanted(&mut self, json: &str, wanted: Place<'_>) {
+        self.parts.clear();
+        self.whole = true;
+        let mut reader = Reader { bytes: json.as_bytes(), parts: self, open: TOP, depth: 0 };
+        reader.read_wanted(0, Some(wanted));
     }
 
     /// Whether nothing was left out for its depth.
@@ -103,21 +113,21 @@ struct Reader<'r> {
 }
 
 impl Reader<'_> {
-    fn read(&mut self) {
-        let mut at = 0;
+    /// Reads the value that begins at or after an offset, all of it; gives where it ends.
+    fn read(&mut self, mut at: usize) -> usize {
+        let outside = self.depth;
         let mut key = false;
         loop {
             at = self.skip(at, &mut key);
             match self.bytes.get(at) {
-                None => return self.close_all(),
+                None => {
+                    self.close_down_to(outside);
+                    return at;
+                }
                 Some(b'"') => at = self.text(at, std::mem::take(&mut key)),
                 Some(open @ (b'{' | b'[')) if self.depth < DEPTH_MAX => {
                     key = *open == b'{';
-                    let kind = if key { Kind::Object } else { Kind::Array };
-                    let index = self.push(at, at, kind);
-                    let outer = self.open;
-                    self.set(index, |it| it.next = outer);
-                    (self.open, self.depth, at) = (index, self.depth + 1, at + 1);
+                    at = self.enter(at, if key { Kind::Object } else { Kind::Array });
                     continue;
                 }
                 Some(b'{' | b'[') => {
@@ -135,10 +145,81 @@ impl Reader<'_> {
                     at = end;
                 }
             }
-            if self.depth == 0 {
-                return;
+            if self.depth == outside {
+                return at;
             }
         }
+    }
+
+    /// Reads what is wanted of the value at an offset, all of it for `None`; gives where it ends.
+    fn read_wanted(&mut self, at: usize, wanted: Option<Place<'_>>) -> usize {
+        match (self.bytes.get(at), wanted.filter(|it| !it.whole())) {
+            (None | Some(b'}' | b']'), _) => at,
+            (Some(b'{'), Some(wanted)) if self.depth < DEPTH_MAX => self.wanted_object(at, wanted),
+            (Some(b'['), Some(wanted)) if self.depth < DEPTH_MAX => self.wanted_array(at, wanted),
+            _ => self.read(at),
+        }
+    }
+
+    fn wanted_object(&mut self, start: usize, wanted: Place<'_>) -> usize {
+        let mut at = self.enter(start, Kind::Object);
+        loop {
+            at = raw::skip(self.bytes, at);
+            if self.bytes.get(at) != Some(&b'"') {
+                return self.leave(at);
+            }
+            let end = string_end(self.bytes, at);
+            let written = self.bytes.get(at + 1..end - 1).unwrap_or_default();
+            let value = raw::skip(self.bytes, end);
+            let below = wanted.below(written);
+            // With an escape it may be any key, and with a dot several ones of a path.
+            if written.iter().any(|it| matches!(it, b'\\' | b'.')) {
+                self.text(at, true);
+                at = self.read_wanted(value, None);
+            } else if below.is_some() {
+                self.text(at, true);
+                at = self.read_wanted(value, below);
+            } else {
+                at = self.pass(value);
+            }
+        }
+    }
+
+    fn wanted_array(&mut self, start: usize, wanted: Place<'_>) -> usize {
+        let mut at = self.enter(start, Kind::Array);
+        loop {
+            at = raw::skip(self.bytes, at);
+            if matches!(self.bytes.get(at), None | Some(b'}' | b']')) {
+                return self.leave(at);
+            }
+            at = self.read_wanted(at, Some(wanted));
+        }
+    }
+
+    /// Passes the value at an offset, and notices how deep it is.
+    fn pass(&mut self, at: usize) -> usize {
+        if let Some(b'{' | b'[') = self.bytes.get(at) {
+            let end = container_end(self.bytes, at, DEPTH_MAX - self.depth);
+            self.parts.whole &= !end.deeper;
+            return end.at;
+        }
+        raw::value_end(self.bytes, at)
+    }
+
+    /// Opens the container that begins at an offset; gives where its first value may be.
+    fn enter(&mut self, at: usize, kind: Kind) -> usize {
+        let index = self.push(at, at, kind);
+        let outer = self.open;
+        self.set(index, |it| it.next = outer);
+        (self.open, self.depth) = (index, self.depth + 1);
+        at + 1
+    }
+
+    /// Closes the container that ends at an offset; gives where what follows begins.
+    fn leave(&mut self, at: usize) -> usize {
+        let end = (at + 1).min(self.bytes.len());
+        self.close(end);
+        end
     }
 
     /// Passes what stands between values. After a comma in an object a key is next.
@@ -203,8 +284,8 @@ impl Reader<'_> {
         self.depth -= 1;
     }
 
-    fn close_all(&mut self) {
-        while self.depth > 0 {
+    fn close_down_to(&mut self, outside: usize) {
+        while self.depth > outside {
             self.close(self.bytes.len());
         }
     }

@@ -5,6 +5,8 @@
 
 use std::io::{self, Read};
 
+use super::document::{self, End};
+
 /// The longest line that is decoded. Genuine lines of 21 MB exist; the API server's own limit for
 /// a request body is far below this one.
 pub const LINE_BYTES_MAX: usize = 64 << 20;
@@ -23,6 +25,8 @@ pub enum Framing {
     Lines,
     /// A piece of one line that is over the limit.
     Fragment,
+    /// One JSON text over several lines.
+    Document,
     /// Records that are whole in themselves, whatever line feeds they hold: messages of a broker,
     /// bodies of requests. A position counts records.
     Records(Vec<Record>),
@@ -59,11 +63,17 @@ impl Chunk {
         Chunk { start, bytes, framing: Framing::Records(ends) }
     }
 
+    /// One record, without a copy of it.
+    pub fn of_record(position: u64, bytes: Vec<u8>) -> Chunk {
+        let framing = Framing::Records(vec![Record { position, end: bytes.len() }]);
+        Chunk { start: position, bytes, framing }
+    }
+
     /// Position after the last byte or record.
     pub fn end(&self) -> u64 {
         match &self.framing {
             Framing::Records(records) => records.last().map_or(self.start, |it| it.position + 1),
-            Framing::Lines | Framing::Fragment => self.start + self.bytes.len() as u64,
+            _ => self.start + self.bytes.len() as u64,
         }
     }
 
@@ -84,9 +94,9 @@ impl Chunk {
         let (mut at, mut from) = (self.start, 0);
         let records: &[Record] = match &self.framing {
             Framing::Records(records) => records,
-            Framing::Lines | Framing::Fragment => &[],
+            _ => &[],
         };
-        let whole = self.is_fragment();
+        let whole = matches!(self.framing, Framing::Fragment | Framing::Document);
         let lines = if records.is_empty() { &*self.bytes } else { &[] };
         let lines = lines.split_inclusive(move |it| *it == b'\n' && !whole).map(move |piece| {
             let start = at;
@@ -139,12 +149,29 @@ pub struct Chunker {
     start: u64,
     line_bytes_max: usize,
     in_fragment: bool,
+    /// Whether what is held may be the beginning of a JSON text over several lines.
+    documents: bool,
 }
 
 impl Chunker {
     /// Begins at that offset of the stream.
     pub fn at(start: u64, line_bytes_max: usize) -> Chunker {
-        Chunker { held: Vec::new(), searched: 0, start, line_bytes_max, in_fragment: false }
+        Chunker {
+            held: Vec::new(),
+            searched: 0,
+            start,
+            line_bytes_max,
+            in_fragment: false,
+            documents: false,
+        }
+    }
+
+    /// Takes JSON texts over several lines for what they are, as long as the stream holds nothing else from
+    /// here on. Only for a stream that does not grow: such a text is told by its end.
+    #[must_use]
+    pub fn with_documents(mut self, documents: bool) -> Chunker {
+        self.documents = documents;
+        self
     }
 
     /// Reads until there is a chunk, or no byte to be had.
@@ -162,7 +189,13 @@ impl Chunker {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            if self.held.len() >= CHUNK_BYTES.min(self.line_bytes_max) || ended {
+            if self.documents
+                && let Some(chunk) = self.cut_document(ended)
+            {
+                return Ok(Next::Chunk(chunk));
+            }
+            let full = self.held.len() >= CHUNK_BYTES.min(self.line_bytes_max);
+            if !self.documents && (full || ended) {
                 if let Some(chunk) = self.cut() {
                     return Ok(Next::Chunk(chunk));
                 }
@@ -175,7 +208,8 @@ impl Chunker {
 
     /// What follows the last line feed: the stream has ended and it will not grow.
     pub fn finish(&mut self) -> Option<Chunk> {
-        (!self.held.is_empty()).then(|| self.take(self.held.len(), self.in_fragment))
+        let framing = if self.in_fragment { Framing::Fragment } else { Framing::Lines };
+        (!self.held.is_empty()).then(|| self.take(self.held.len(), framing))
     }
 
     /// Bytes that are held back.
@@ -193,7 +227,28 @@ impl Chunker {
         let new = self.held.get(self.searched..).unwrap_or_default();
         let last = memchr::memrchr(b'\n', new).map(|it| self.searched + it + 1);
         self.searched = self.held.len();
-        last.map(|it| self.take(it, false))
+        last.map(|it| self.take(it, Framing::Lines))
+    }
+
+    /// The JSON text that is held, once it has ended; none follows any more when something else is met.
+    fn cut_document(&mut self, ended: bool) -> Option<Chunk> {
+        let over = self.held.len() > self.line_bytes_max;
+        // Looked at anew only when there is twice as much, so that a long one is not read often.
+        if ended || over || self.held.len() >= self.searched.saturating_mul(2) {
+            self.searched = self.held.len();
+            let end = match document::may_begin(&self.held) {
+                true => document::end(&self.held, ended),
+                false => End::Never,
+            };
+            match end {
+                End::At(end) if end <= self.line_bytes_max => {
+                    return Some(self.take(end, Framing::Document));
+                }
+                End::Open if !ended && !over => {}
+                _ => (self.documents, self.searched) = (false, 0),
+            }
+        }
+        None
     }
 
     /// More is held than a line may have: the lines before the first that is over the limit, or
@@ -206,10 +261,10 @@ impl Chunker {
             end += length + 1;
         }
         if end > 0 {
-            return self.take(end, false);
+            return self.take(end, Framing::Lines);
         }
         self.in_fragment = true;
-        self.take(self.line_bytes_max, true)
+        self.take(self.line_bytes_max, Framing::Fragment)
     }
 
     fn cut_fragment(&mut self) -> Option<Chunk> {
@@ -217,16 +272,15 @@ impl Chunker {
         let piece = self.held.get(..reach).unwrap_or_default();
         if let Some(end) = memchr::memchr(b'\n', piece) {
             self.in_fragment = false;
-            return Some(self.take(end + 1, true));
+            return Some(self.take(end + 1, Framing::Fragment));
         }
-        (reach == self.line_bytes_max).then(|| self.take(reach, true))
+        (reach == self.line_bytes_max).then(|| self.take(reach, Framing::Fragment))
     }
 
-    fn take(&mut self, count: usize, fragment: bool) -> Chunk {
+    fn take(&mut self, count: usize, framing: Framing) -> Chunk {
         let rest = self.held.split_off(count);
         let bytes = std::mem::replace(&mut self.held, rest);
         self.searched = 0;
-        let framing = if fragment { Framing::Fragment } else { Framing::Lines };
         let chunk = Chunk { start: self.start, bytes, framing };
         self.start = chunk.end();
         chunk
@@ -266,6 +320,35 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_of_json_texts_over_several_lines_is_cut_between_them() {
+        let cut = |stream: &str| {
+            let mut chunker = Chunker::at(0, 40).with_documents(true);
+            let (mut bytes, mut found) = (stream.as_bytes(), Vec::new());
+            while let Next::Chunk(chunk) = chunker.next(&mut bytes).unwrap() {
+                found.push(chunk);
+            }
+            found.extend(chunker.finish());
+            let told = |it: Chunk| (it.framing, String::from_utf8(it.bytes).unwrap());
+            found.into_iter().map(told).collect::<Vec<_>>()
+        };
+        let (document, lines) = (Framing::Document, Framing::Lines);
+        let of = |it: &str| it.to_owned();
+        assert_eq!(cut("{\n\"}\": 1 }\n"), [(document.clone(), of("{\n\"}\": 1 }\n"))]);
+        assert_eq!(
+            cut("[\n1]\n\n{\n}\n{}\n"),
+            [
+                (document.clone(), of("[\n1]\n")),
+                (document, of("\n{\n}\n")),
+                (lines.clone(), of("{}\n"))
+            ]
+        );
+        assert_eq!(cut("{\n1\n"), [(lines.clone(), of("{\n1\n"))]);
+        assert_eq!(cut("{}\n{\n}\n"), [(lines.clone(), of("{}\n{\n}\n"))]);
+        let long = format!("{{\n{}\n}}\n", "1,\n".repeat(20));
+        assert!(cut(&long).iter().all(|it| it.0 == lines));
+    }
+
+    #[test]
     fn half_a_line_waits_for_its_end() {
         let mut chunker = Chunker::at(0, 100);
         assert_eq!(chunker.next(&mut &b"ab"[..]).unwrap(), Next::Pending);
@@ -283,6 +366,7 @@ mod tests {
         assert_eq!(chunk.lines().collect::<Vec<_>>(), [(7, &b"a\nb"[..]), (12, b"{}")]);
         assert!(!chunk.ends_in_half_a_line());
         assert_eq!(Chunk::of_records(5, []).end(), 5);
+        assert_eq!(Chunk::of_record(5, b"{}".to_vec()), Chunk::of_records(5, [(5, &b"{}"[..])]));
     }
 
     proptest! {

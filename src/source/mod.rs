@@ -1,6 +1,7 @@
 //! Outside -> [`Chunk`]: whole lines with their position. A source never parses.
 
 pub mod chunk;
+mod document;
 pub mod find;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -8,6 +9,7 @@ pub mod open;
 pub mod receipt;
 pub mod rotated;
 pub mod tail;
+pub mod webhook;
 
 pub use chunk::{Chunk, Chunker, Framing, LINE_BYTES_MAX, Record};
 pub use receipt::{Fate, Receipt};

@@ -99,7 +99,8 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    fn start(config: &Path) -> Daemon {
+    /// Starts the daemon with that configuration and waits until it runs.
+    pub(crate) fn start(config: &Path) -> Daemon {
         Daemon::start_copying(config, None)
     }
 
@@ -181,6 +182,11 @@ impl Daemon {
         text.lines().find_map(value)
     }
 
+    /// The most memory it had so far, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        super::memory(self.child.id()).unwrap()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
@@ -190,6 +196,12 @@ impl Daemon {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and whether it ended well.
+    pub(crate) fn end_any(mut self) -> bool {
+        self.signal("-TERM");
+        self.child.wait().unwrap().success()
     }
 
     /// SIGTERM, and the end it asks for.

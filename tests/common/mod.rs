@@ -20,6 +20,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub(crate) mod daemon;
+pub(crate) mod disk;
 
 /// How often each line occurs, by its hash.
 pub(crate) type Lines = BTreeMap<[u8; 32], usize>;

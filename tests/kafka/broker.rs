@@ -139,7 +139,6 @@ impl Brokers {
                 &class_path,
             ])
             .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"])
-            .arg(format!("-Djava.security.auth.login.config={}/jaas", self.dir.path().display()))
             .arg(class);
             java
         };

@@ -45,7 +45,12 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
     let rules = args.rules.load()?;
     let subject = rules.find(&args.id).map_err(|error| Usage(error.to_string()))?;
     let bytes = event(&args.event)?;
-    let event = decode::line(&bytes).map_err(|flaw| Usage(format!("the event is {flaw}")))?;
+    let told = |flaw| Usage(format!("the event is {flaw}"));
+    let texts = decode::texts(&bytes).map_err(told)?;
+    let [text] = texts.as_slice() else {
+        return Err(Usage(format!("there are {} events in it: name one", texts.len())).into());
+    };
+    let event = decode::line(text.as_bytes()).map_err(told)?;
     let indexes = judging(&rules, subject);
     if args.output == Output::Human && matches!(subject, Subject::Correlation(_)) {
         writeln!(out, "{} counts what these find:\n", named(&rules, subject))?;

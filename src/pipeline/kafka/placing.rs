@@ -184,7 +184,7 @@ impl Session<'_> {
     fn anew(&self, partition: &Partition, known: u64, end: u64) -> Trouble {
         let detail = format!(
             "partition {partition} was read up to offset {known} and now ends at {end}: the topic was made anew, or \
-             brokers lost its end; it is read from its beginning as another one, and what the brokers kept of the old one is stored twice"
+             brokers lost its end; it is read from its beginning, as another one"
         );
         self.trouble("kustos-source-rewound", end, (format!("{partition} {known} {end}"), detail))
     }

@@ -102,13 +102,17 @@ impl Prefilter {
             match branch {
                 Branch::Rules(rules) => memory.candidates.extend_from_slice(rules),
                 Branch::Split { lexicon, ways, other } => {
-                    memory.open.extend(other);
+                    if let Some(other) = other {
+                        memory.open.push(*other);
+                    }
                     let Some(words) = self.lexicons.get(*lexicon as usize) else { continue };
                     for at in memory.words(*lexicon, words, context) {
                         let word = memory.word(at);
                         let way =
                             word.and_then(|it| ways.binary_search_by_key(&it, |way| way.0).ok());
-                        memory.open.extend(way.and_then(|it| ways.get(it)).map(|it| it.1));
+                        if let Some((_, way)) = way.and_then(|it| ways.get(it)) {
+                            memory.open.push(*way);
+                        }
                     }
                 }
             }

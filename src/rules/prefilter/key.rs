@@ -5,7 +5,7 @@ use aho_corasick::BuildError;
 use super::literal::Literals;
 use super::recent::Recent;
 use super::word::{Table, Word};
-use crate::event::Field;
+use crate::event::{Field, short_run};
 use crate::rules::access::{Access, Scope};
 use crate::rules::derived::Derived;
 use crate::rules::scratch::Context;
@@ -91,12 +91,16 @@ impl Lexicon {
                 there = value.is_some();
                 // A field that is `null` is there for some tests, and missing for others.
                 null = value == Some("null");
-                if let Some(json) = value.filter(|_| self.looks_inside()) {
-                    // `false` from the judge: every leaf is shown.
-                    View::Raw(json).any_leaf(&mut |leaf| {
-                        self.leaf(leaf, found);
-                        false
-                    });
+                match value.filter(|_| self.looks_inside()) {
+                    None => {}
+                    Some(json) => match plain(json) {
+                        Some(text) => self.leaf(&Leaf::Text(text), found),
+                        // `false` from the judge: every leaf is shown.
+                        None => drop(View::Raw(json).any_leaf(&mut |leaf| {
+                            self.leaf(leaf, found);
+                            false
+                        })),
+                    },
                 }
             }
             Source::Derived(derived) => {
@@ -121,14 +125,22 @@ impl Lexicon {
                 }
             }
         }
-        found.extend(self.present.filter(|_| there));
-        found.extend(self.absent.filter(|_| null || !there));
+        push(self.present.filter(|_| there), found);
+        push(self.absent.filter(|_| null || !there), found);
     }
 
     /// The value that alone decides what the words are, where it pays to remember them.
     fn repeating<'e>(&self, context: &Context<'_, 'e>) -> Option<&'e str> {
         match self.key {
-            Key::Literals(Source::Field(field)) => context.event.json(field),
+            // Hardly any of these comes twice.
+            Key::Literals(Source::Field(Field::RequestUri | Field::Name)) => None,
+            Key::Literals(Source::Field(field)) => {
+                let searched = self.literals.as_ref().is_some_and(Literals::searches);
+                context.event.json(field).filter(|_| searched)
+            }
+            Key::Values(Source::Field(field @ (Field::UserGroups | Field::ImpersonatedGroups))) => {
+                context.event.json(field)
+            }
             _ => None,
         }
     }
@@ -143,9 +155,9 @@ impl Lexicon {
             if let Some(literals) = &self.literals {
                 literals.find(text, found);
             } else if text.is_ascii() {
-                found.extend(self.texts.find(text));
+                push(self.texts.find(text), found);
             } else {
-                found.extend(self.texts.find(&lower(text)));
+                push(self.texts.find(&lower(text)), found);
             }
         }
         if !self.numbers.is_empty()
@@ -153,9 +165,22 @@ impl Lexicon {
         {
             let Word::Number(bits) = Word::number(number) else { return };
             let known = self.numbers.binary_search_by_key(&bits, |it| it.0).ok();
-            found.extend(known.and_then(|it| self.numbers.get(it)).map(|it| it.1));
+            push(known.and_then(|it| self.numbers.get(it)).map(|it| it.1), found);
         }
     }
+}
+
+/// Not `extend`, which the compiler makes a loop of.
+fn push(word: Option<u32>, found: &mut Vec<u32>) {
+    if let Some(word) = word {
+        found.push(word);
+    }
+}
+
+/// The content of a JSON string without escapes.
+fn plain(json: &str) -> Option<&str> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    short_run(inner.as_bytes()).is_none().then_some(inner)
 }
 
 /// One worker's memory for the words of one event. Every field's are looked up once.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, MatchKind};
 
 use super::word::Word;
-use crate::rules::text::lower;
+use crate::rules::ir::Place;
+use crate::rules::text::{literally, lower};
 
 /// Up to this many bytes of texts the automaton is a full table: a few megabytes, and twice as fast.
 const TABLE_BYTES_MAX: usize = 32 << 10;
@@ -16,15 +17,12 @@ pub(super) struct Literals {
     finder: AhoCorasick,
     /// For each text of the automaton the words it stands for.
     words: Vec<Vec<(Place, u32)>>,
+    /// The texts, where they are few and none may be anywhere: they are compared one by one.
+    few: Vec<(Place, Box<str>, u32)>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Anywhere,
-    Start,
-    End,
-    Whole,
-}
+/// More texts than this are looked for all at once.
+const FEW_MAX: usize = 4;
 
 impl Literals {
     /// `None`: none of the words is a text. The error is for automata too large to count in.
@@ -50,7 +48,19 @@ impl Literals {
             .match_kind(MatchKind::Standard)
             .kind(small.then_some(AhoCorasickKind::DFA))
             .build(&texts)?;
-        Ok(Some(Literals { finder, words: places.into_values().collect() }))
+        let all = || {
+            let numbered =
+                places.iter().map(|(text, words)| words.iter().map(move |it| (text, it)));
+            numbered.flatten()
+        };
+        let simple = all().count() <= FEW_MAX && all().all(|(_, it)| it.0 != Place::Anywhere);
+        let few = all().filter(|_| simple).map(|(text, it)| (it.0, (*text).into(), it.1)).collect();
+        Ok(Some(Literals { finder, few, words: places.into_values().collect() }))
+    }
+
+    /// Whether finding texts takes a search over the whole value.
+    pub(super) fn searches(&self) -> bool {
+        self.few.is_empty()
     }
 
     /// Adds the words that the value has; one may be added twice.
@@ -63,6 +73,17 @@ impl Literals {
     }
 
     fn find_folded(&self, value: &str, found: &mut Vec<u32>) {
+        for (place, text, number) in &self.few {
+            if literally(*place, value, text, false) {
+                found.push(*number);
+            }
+        }
+        if self.searches() {
+            self.search(value, found);
+        }
+    }
+
+    fn search(&self, value: &str, found: &mut Vec<u32>) {
         for occurrence in self.finder.find_overlapping_iter(value) {
             let starts = occurrence.start() == 0;
             let ends = occurrence.end() == value.len();
@@ -110,6 +131,14 @@ mod tests {
         assert_eq!(found("a curl/9 É"), [1, 4]);
         assert_eq!(found("\u{212a}it"), [5]);
         assert!(found("").is_empty());
+        let few = Literals::new(&words[..1]).unwrap().unwrap();
+        let many = Literals::new(&words).unwrap().unwrap();
+        assert!(!few.searches() && many.searches());
+        for value in ["CURL", "curl/", ""] {
+            let mut found = Vec::new();
+            few.find(value, &mut found);
+            assert_eq!(!found.is_empty(), value == "CURL");
+        }
         assert!(Literals::new(&words[6..]).unwrap().is_none());
     }
 }

@@ -25,7 +25,9 @@ impl Recent {
     /// Adds the words of a value, JSON text, if it is remembered.
     pub(super) fn recall(&self, value: &str, words: &mut Vec<u32>) -> bool {
         let known = self.places.get(place(value)).filter(|it| it.value == value);
-        words.extend(known.iter().flat_map(|it| &it.words));
+        if let Some(known) = known {
+            words.extend_from_slice(&known.words);
+        }
         known.is_some()
     }
 

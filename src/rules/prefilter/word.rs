@@ -35,12 +35,15 @@ pub(super) struct Table {
     texts: Vec<(Box<str>, u32)>,
     /// Places in `texts`; a power of two of them, at least twice as many as there are texts.
     slots: Vec<u32>,
+    /// A bit for every length that a text has, by its remainder: most values have none of them.
+    lengths: u64,
 }
 
 impl Table {
     pub(super) fn new(texts: Vec<(Box<str>, u32)>) -> Table {
         let slots = vec![NONE; (texts.len() * 2).next_power_of_two()];
-        let mut table = Table { texts: Vec::new(), slots };
+        let lengths = texts.iter().fold(0, |all, it| all | bit(&it.0));
+        let mut table = Table { texts: Vec::new(), slots, lengths };
         for (place, text) in (0_u32..).zip(&texts) {
             let mut at = table.home(&text.0);
             while table.slots.get(at).is_some_and(|it| *it != NONE) {
@@ -60,6 +63,9 @@ impl Table {
 
     /// The number of an ASCII text in any case, or of another one in lower case.
     pub(super) fn find(&self, text: &str) -> Option<u32> {
+        if self.lengths & bit(text) == 0 {
+            return None;
+        }
         let mut at = self.home(text);
         loop {
             let place = self.slots.get(at).filter(|it| **it != NONE)?;
@@ -82,21 +88,49 @@ impl Table {
     }
 }
 
+fn bit(text: &str) -> u64 {
+    1 << (text.len() % u64::BITS as usize)
+}
+
 /// The same for upper and lower case. Who chooses rules chooses the texts in the table, so it need
 /// not withstand anybody.
+#[inline]
 pub(super) fn hash(bytes: &[u8]) -> u64 {
-    const CASE: u64 = 0x2020_2020_2020_2020;
-    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = bytes.len() as u64;
-    let mut chunks = bytes.chunks_exact(8);
-    for eight in &mut chunks {
-        let word = eight.try_into().map_or(0, u64::from_le_bytes);
-        hash = (hash ^ (word | CASE)).wrapping_mul(MIX);
-        hash ^= hash >> 32;
+    let mut hash = (bytes.len() as u64).wrapping_mul(MIX);
+    let mut rest = bytes;
+    while let Some((sixteen, more)) = rest.split_first_chunk::<16>() {
+        hash = mixed(hash, halves(sixteen));
+        rest = more;
     }
-    let rest = chunks.remainder().iter().fold(0, |sum, byte| sum << 8 | u64::from(byte | 0x20));
-    hash = (hash ^ rest).wrapping_mul(MIX);
-    hash ^ hash >> 32
+    if rest.is_empty() {
+        return hash;
+    }
+    // The last bytes may be taken twice: what counts is that each is.
+    let last = match (bytes.last_chunk(), bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(sixteen), _, _) => halves(sixteen),
+        (None, Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => (rest.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)), 0),
+    };
+    mixed(hash, last)
+}
+
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+fn halves(sixteen: &[u8; 16]) -> (u64, u64) {
+    let both = u128::from_le_bytes(*sixteen);
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a number")]
+    let halves = (both as u64, (both >> 64) as u64);
+    halves
+}
+
+/// Both halves of a product, one over the other.
+fn mixed(hash: u64, (first, second): (u64, u64)) -> u64 {
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    let first = u128::from((first | CASE) ^ hash);
+    let product = first * u128::from((second | CASE) ^ MIX);
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of a number")]
+    let folded = (product as u64) ^ (product >> 64) as u64;
+    folded
 }
 
 #[cfg(test)]

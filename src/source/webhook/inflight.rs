@@ -1,0 +1,124 @@
+//! Bodies that are not yet durable -> how many bytes they are, and who waits for each.
+//!
+//! One rule: bytes are counted from before they are read until the commit, or until they are dropped, so that
+//! memory is bounded whatever senders do; and a body that is sent again while the first is under way waits for
+//! the same commit.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::source::{Fate, Receipt};
+
+/// SHA-256 of a body.
+type Key = [u8; 32];
+
+/// Tells those who wait for one body what became of it; `None`: not yet known.
+pub(super) type Waiting = watch::Receiver<Option<Fate>>;
+
+/// The bodies of one path that are not yet durable.
+#[derive(Debug)]
+pub(super) struct Inflight {
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    waiting: Mutex<BTreeMap<Key, Waiting>>,
+}
+
+impl Inflight {
+    pub(super) fn new(bytes_max: usize) -> Arc<Inflight> {
+        Arc::new(Inflight { bytes: AtomicUsize::new(0), bytes_max, waiting: Mutex::default() })
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::SeqCst)
+    }
+
+    /// Room for a body; `None`: there is none.
+    pub(super) fn reserve(self: &Arc<Inflight>, bytes: usize) -> Option<Reserved> {
+        let mut reserved = Reserved { of: Arc::clone(self), bytes: 0 };
+        reserved.grow_to(bytes).then_some(reserved)
+    }
+
+    /// Whoever sends a body joins those who wait for the same one. The first of them has a receipt to hand over
+    /// with it; when it is spent or dropped, all are told.
+    pub(super) fn join(
+        self: &Arc<Inflight>,
+        key: Key,
+        reserved: Reserved,
+    ) -> (Waiting, Option<Receipt>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = waiting.get(&key) {
+            return (known.clone(), None);
+        }
+        let (tell, told) = watch::channel(None);
+        waiting.insert(key, told.clone());
+        let of = Arc::clone(self);
+        let receipt = Receipt::new(move |fate| {
+            // First, so that the same body sent from here on is a new one: the archive knows whether it has it.
+            of.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            drop(reserved);
+            tell.send_replace(Some(fate));
+        });
+        (told, Some(receipt))
+    }
+}
+
+/// Bytes that are counted until this is dropped.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    of: Arc<Inflight>,
+    bytes: usize,
+}
+
+impl Reserved {
+    /// Makes it that many, if it is fewer. False: there is no room for them.
+    pub(super) fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let fits = |it: usize| it.checked_add(more).filter(|it| *it <= self.of.bytes_max);
+        let grown = self.of.bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok();
+        if grown {
+            self.bytes += more;
+        }
+        grown
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.of.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_counted_until_the_commit_and_never_go_over_the_limit() {
+        let inflight = Inflight::new(10);
+        let mut first = inflight.reserve(4).unwrap();
+        assert!(first.grow_to(7) && first.grow_to(5) && inflight.bytes() == 7);
+        assert!(inflight.reserve(4).is_none() && !first.grow_to(11) && inflight.bytes() == 7);
+        let (told, receipt) = inflight.join([0; 32], first);
+        assert_eq!((*told.borrow(), inflight.bytes()), (None, 7));
+        receipt.unwrap().keep();
+        assert_eq!((*told.borrow(), inflight.bytes()), (Some(Fate::Kept), 0));
+    }
+
+    #[test]
+    fn a_body_that_is_sent_again_waits_for_the_first_and_counts_once() {
+        let inflight = Inflight::new(10);
+        let join = |key| inflight.join([key; 32], inflight.reserve(2).unwrap());
+        let (first, receipt) = join(1);
+        let (again, none) = join(1);
+        let (_, other) = join(2);
+        assert!(none.is_none() && other.is_some());
+        assert_eq!(inflight.bytes(), 4);
+        // Dropped, as everything is that goes wrong: nobody takes it for kept.
+        drop(receipt);
+        assert_eq!((*first.borrow(), *again.borrow()), (Some(Fate::Lost), Some(Fate::Lost)));
+        assert!(join(1).1.is_some());
+    }
+}

@@ -1,0 +1,228 @@
+//! API servers that post while the program is killed, while its disk is full, and faster than it can keep.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::client::{Client, Outcome, Post, deliver};
+use super::common::daemon::until;
+use super::common::disk::{Disk, stalled};
+use super::site::Site;
+use super::{ANSWERED, batch, once};
+
+/// Memory that the program may take, in KiB.
+const MEMORY_KIB_MAX: u64 = 200 << 10;
+
+/// Events of a batch, as an API server sends them at most.
+const EVENTS: usize = 400;
+
+/// Posts batches until it is told to stop: each on a thread of its own at its time, as the batch backend does. Gives
+/// what became of each.
+struct Backend<'a> {
+    post: Post<'a>,
+    /// Between two posts: an API server sends ten a second.
+    every: Duration,
+    /// Batches that were told "kept" so far.
+    kept: AtomicUsize,
+}
+
+impl Backend<'_> {
+    fn run(&self, bodies: impl Iterator<Item = Vec<u8>>) -> Vec<(Vec<u8>, Outcome)> {
+        let done = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for (number, body) in bodies.enumerate() {
+                let done = &done;
+                scope.spawn(move || {
+                    let outcome = deliver(&self.post, &body, number % 7 == 3);
+                    self.kept.fetch_add(usize::from(outcome.kept), Ordering::SeqCst);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((body, outcome));
+                });
+                std::thread::sleep(self.every);
+            }
+        });
+        done.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The slowest answer, and how many there were of each code.
+fn told(outcomes: &[(Vec<u8>, Outcome)]) -> (Duration, String) {
+    let answers = || outcomes.iter().flat_map(|it| &it.1.answers);
+    let slowest = answers().map(|it| it.1).max().unwrap_or_default();
+    let mut codes: Vec<(u16, usize)> = Vec::new();
+    for (code, _) in answers() {
+        match codes.iter_mut().find(|it| it.0 == *code) {
+            Some(known) => known.1 += 1,
+            None => codes.push((*code, 1)),
+        }
+    }
+    (slowest, format!("{} batches, codes {codes:?}, slowest answer {slowest:?}", outcomes.len()))
+}
+
+#[test]
+fn a_program_that_is_killed_loses_no_batch_and_keeps_none_twice() {
+    const KILLS: usize = 10;
+    let site = Site::with(&[("c", "")], "part_age_max: 100ms");
+    let client = Client::plain(site.address);
+    let (sent, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let bodies = std::iter::from_fn(|| {
+        let number = sent.fetch_add(1, Ordering::SeqCst);
+        (!ended.load(Ordering::SeqCst)).then(|| batch(number, EVENTS))
+    });
+    let backend = Backend {
+        post: Post { client: &client, path: "/audit/c", second: Duration::from_millis(200) },
+        every: Duration::from_millis(50),
+        kept: AtomicUsize::new(0),
+    };
+    let outcomes = std::thread::scope(|scope| {
+        let posting = scope.spawn(|| backend.run(bodies));
+        let mut daemon = site.start();
+        for kill in 1..=KILLS {
+            // At another point of its work each time, with posts under way.
+            let target = backend.kept.load(Ordering::SeqCst) + 5 + kill * 7 % 11;
+            until(|| (backend.kept.load(Ordering::SeqCst) >= target).then_some(()));
+            std::thread::sleep(Duration::from_millis(u64::try_from(kill * 37 % 100).unwrap()));
+            daemon.kill();
+            daemon = site.start();
+        }
+        ended.store(true, Ordering::SeqCst);
+        let outcomes = posting.join().unwrap();
+        daemon.end();
+        outcomes
+    });
+    let (slowest, told) = told(&outcomes);
+    println!("{told}");
+    assert!(slowest < ANSWERED, "{told}");
+    assert!(outcomes.iter().all(|it| it.1.kept), "the test's own pauses are too short: {told}");
+    assert_once(&site, &outcomes);
+}
+
+/// Each batch that was told "kept" is there, and none is there twice.
+#[track_caller]
+fn assert_once(site: &Site, outcomes: &[(Vec<u8>, Outcome)]) {
+    let stored = site.stored();
+    let kept = once(outcomes.iter().filter(|it| it.1.kept).map(|it| &it.0));
+    let lost = kept.keys().filter(|it| !stored.contains_key(*it)).count();
+    let doubled = stored.values().filter(|it| **it > 1).count();
+    let sent = once(outcomes.iter().map(|it| &it.0));
+    let unknown = stored.keys().filter(|it| !sent.contains_key(*it)).count();
+    assert_eq!((lost, doubled, unknown), (0, 0, 0), "rows lost, doubled, unknown");
+}
+
+#[test]
+fn a_full_disk_stops_the_answers_and_not_the_program_and_room_starts_them_again() {
+    let mount = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::mount(mount.path(), "16m") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let folder = disk.at().join("archive");
+    let site = Site::at(dir, &folder, &[("c", "")], "part_age_max: 100ms, segment_age_max: 1s");
+    let client = Client::plain(site.address);
+    let daemon = site.start();
+    let before = batch(0, EVENTS);
+    assert_eq!(client.post("/audit/c", &before).unwrap().code, 200);
+    assert_eq!(daemon.ask("GET", "/readyz").0, 200);
+    disk.fill();
+    let (sent, room) = (AtomicUsize::new(1), AtomicBool::new(false));
+    let bodies = std::iter::from_fn(|| {
+        let number = sent.fetch_add(1, Ordering::SeqCst);
+        (!room.load(Ordering::SeqCst)).then(|| batch(number, EVENTS))
+    });
+    let backend = Backend {
+        post: Post { client: &client, path: "/audit/c", second: Duration::from_millis(300) },
+        every: Duration::from_millis(10),
+        kept: AtomicUsize::new(0),
+    };
+    let outcomes = std::thread::scope(|scope| {
+        let posting = scope.spawn(|| backend.run(bodies));
+        until(|| stalled(&daemon).then_some(()));
+        assert_eq!(daemon.ask("GET", "/readyz").0, 503);
+        // A second or two of a busy API server.
+        until(|| (sent.load(Ordering::SeqCst) > 200).then_some(()));
+        assert!(stalled(&daemon));
+        disk.clear();
+        room.store(true, Ordering::SeqCst);
+        until(|| (!stalled(&daemon)).then_some(()));
+        posting.join().unwrap()
+    });
+    let (slowest, told) = told(&outcomes);
+    println!("{told}, {} KiB at most", daemon.memory_kib());
+    assert!(slowest < ANSWERED, "{told}");
+    let codes = || outcomes.iter().flat_map(|it| &it.1.answers).map(|it| it.0);
+    assert!(codes().all(|it| [200, 429, 503].contains(&it)), "{told}");
+    assert!(codes().any(|it| it != 200), "{told}");
+    assert!(outcomes.iter().all(|it| it.1.kept), "{told}");
+    assert!(daemon.memory_kib() < MEMORY_KIB_MAX);
+    assert_eq!(daemon.ask("GET", "/readyz").0, 200);
+    assert!(site.found("kustos-archive-stalled").is_some());
+    until(|| site.found("kustos-archive-resumed"));
+    daemon.end();
+    let mut all = outcomes;
+    all.push((before, Outcome { kept: true, answers: Vec::new() }));
+    assert_once(&site, &all);
+}
+
+#[test]
+fn an_archive_that_stands_still_costs_neither_memory_nor_time() {
+    let mount = tempfile::tempdir().unwrap();
+    let Some(disk) = Disk::mount(mount.path(), "16m") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let folder = disk.at().join("archive");
+    let site = Site::at(dir, &folder, &[("c", "")], "part_age_max: 1s");
+    let (client, posted) = (Client::plain(site.address), AtomicUsize::new(0));
+    let daemon = site.start();
+    disk.fill();
+    let (number, slowest) = (AtomicUsize::new(0), Mutex::new(Duration::ZERO));
+    // Half a gigabyte, from sixteen connections at one time, faster than any API server.
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                while posted.load(Ordering::SeqCst) < 512 << 20 {
+                    let body = batch(number.fetch_add(1, Ordering::SeqCst), 4 * EVENTS);
+                    let since = Instant::now();
+                    let answer = client.post("/audit/c", &body);
+                    posted.fetch_add(body.len(), Ordering::SeqCst);
+                    if let Ok(answer) = answer {
+                        assert!([429, 503].contains(&answer.code), "{answer:?}");
+                        assert!(answer.head.contains("retry-after: "), "{answer:?}");
+                    }
+                    let mut slowest = slowest.lock().unwrap_or_else(PoisonError::into_inner);
+                    *slowest = since.elapsed().max(*slowest);
+                }
+            });
+        }
+    });
+    let slowest = slowest.into_inner().unwrap_or_else(PoisonError::into_inner);
+    println!("{} KiB at most, slowest answer {slowest:?}", daemon.memory_kib());
+    assert!(slowest < ANSWERED, "{slowest:?}");
+    assert!(daemon.memory_kib() < MEMORY_KIB_MAX, "{} KiB", daemon.memory_kib());
+}
+
+#[test]
+fn a_client_that_is_faster_than_the_pipeline_is_put_off_before_memory_is() {
+    let site = Site::with(&[("c", "")], "part_age_max: 2s");
+    let (client, posted) = (Client::plain(site.address), AtomicUsize::new(0));
+    let daemon = site.start();
+    let number = AtomicUsize::new(0);
+    let outcomes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..40 {
+            scope.spawn(|| {
+                while posted.load(Ordering::SeqCst) < 400 << 20 {
+                    let body = batch(number.fetch_add(1, Ordering::SeqCst), 10 * EVENTS);
+                    let answer = client.post("/audit/c", &body).unwrap();
+                    posted.fetch_add(body.len(), Ordering::SeqCst);
+                    let outcome = Outcome {
+                        kept: answer.code == 200,
+                        answers: vec![(answer.code, answer.took)],
+                    };
+                    outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((body, outcome));
+                }
+            });
+        }
+    });
+    let outcomes = outcomes.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (slowest, told) = told(&outcomes);
+    println!("{told}, {} KiB at most", daemon.memory_kib());
+    assert!(slowest < ANSWERED, "{told}");
+    assert!(outcomes.iter().any(|it| it.1.answers[0].0 == 429), "{told}");
+    assert!(daemon.memory_kib() < MEMORY_KIB_MAX, "{} KiB", daemon.memory_kib());
+}

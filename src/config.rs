@@ -672,7 +672,7 @@ sinks:
             ),
             (
                 "archive: {dir: a}\nsources: [{kind: kafak, cluster: a}]",
-                "kustos.yaml, line 2, sources[0]: unknown variant `kafak`, expected one of `file`, `webhook`, `kafka`",
+                "kustos.yaml, line 2, sources[0].kind: unknown variant `kafak`, expected one of `file`, `webhook`, `kafka`",
             ),
             (
                 "archive: {dir: a}\nsources: [{kind: kafka, cluster: a, brokers: [], topics: [t]}]",

@@ -216,6 +216,40 @@ fn replicas_with_archives_of_their_own_double_nothing_when_they_come_and_go() {
 }
 
 #[test]
+fn a_replica_that_hangs_keeps_its_partitions_until_it_can_write_no_more() {
+    let Some(brokers) = Brokers::start(1) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let storm = Storm::new(&brokers, dir.path(), true);
+    let [hangs, waits] = &storm.replicas;
+    storm.send(2_000, Duration::ZERO);
+    let daemon = hangs.start();
+    hangs.wait_for(2_000);
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let sender = brokers.producer();
+            (2_000..6_000)
+                .for_each(|it| sender.send("audit", Some(event(it).as_bytes()), With::default()));
+            sender.flush();
+        });
+        // In the middle of it: something is read and not yet kept.
+        until(|| (hangs.rows() > 2_000).then_some(()));
+        daemon.signal("-STOP");
+        sending.join().unwrap();
+    });
+    let other = waits.start();
+    until(|| (!waits.logged("the group gives partitions").is_empty()).then_some(()));
+    // The group thinks that the first one is dead. It is not: it could still commit what it read.
+    let since = Instant::now();
+    until(|| (since.elapsed().as_secs() >= 3).then_some(()));
+    assert_eq!(waits.rows(), 0);
+    daemon.signal("-CONT");
+    storm.settle(6_000, [Some(daemon), Some(other)]);
+    let archives = storm.archives();
+    each_once(&[&archives[0], &archives[1]], 0..6_000);
+    assert!(waits.rows() > 0);
+}
+
+#[test]
 fn nothing_is_lost_or_doubled_when_a_broker_dies() {
     let Some(brokers) = Brokers::start(3) else { return };
     let events = setting("EVENTS", 20_000).min(100_000);

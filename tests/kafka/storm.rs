@@ -224,18 +224,21 @@ fn a_replica_that_hangs_keeps_its_partitions_until_it_can_write_no_more() {
     storm.send(2_000, Duration::ZERO);
     let daemon = hangs.start();
     hangs.wait_for(2_000);
+    let sender = brokers.producer();
+    let send = |numbers: std::ops::Range<usize>| {
+        for at in numbers {
+            sender.send("audit", Some(event(at).as_bytes()), With::default());
+        }
+        sender.flush();
+    };
     std::thread::scope(|scope| {
-        let sending = scope.spawn(|| {
-            let sender = brokers.producer();
-            (2_000..6_000)
-                .for_each(|it| sender.send("audit", Some(event(it).as_bytes()), With::default()));
-            sender.flush();
-        });
+        let sending = scope.spawn(|| send(2_000..6_000));
         // In the middle of it: something is read and not yet kept.
         until(|| (hangs.rows() > 2_000).then_some(()));
         daemon.signal("-STOP");
         sending.join().unwrap();
     });
+    send(6_000..7_000);
     let other = waits.start();
     until(|| (!waits.logged("the group gives partitions").is_empty()).then_some(()));
     // The group thinks that the first one is dead. It is not: it could still commit what it read.
@@ -243,9 +246,11 @@ fn a_replica_that_hangs_keeps_its_partitions_until_it_can_write_no_more() {
     until(|| (since.elapsed().as_secs() >= 3).then_some(()));
     assert_eq!(waits.rows(), 0);
     daemon.signal("-CONT");
-    storm.settle(6_000, [Some(daemon), Some(other)]);
+    until(|| (waits.logged("\"reading\"").len() >= 3).then_some(()));
+    send(7_000..8_000);
+    storm.settle(8_000, [Some(daemon), Some(other)]);
     let archives = storm.archives();
-    each_once(&[&archives[0], &archives[1]], 0..6_000);
+    each_once(&[&archives[0], &archives[1]], 0..8_000);
     assert!(waits.rows() > 0);
 }
 

@@ -38,6 +38,7 @@ const NAME_BYTES_MAX: usize = 63;
 const KEEP: (Period, Period) = (Period::days(1), Period::days(36_525));
 const PART_AGE: (Period, Period) = (Period::millis(10), Period::secs(60));
 const LATENESS: (Period, Period) = (Period::millis(0), Period::days(1));
+const HEADROOM: (Period, Period) = (Period::millis(0), Period::days(30));
 const SEGMENT_AGE: (Period, Period) = (Period::secs(1), Period::days(1));
 
 /// The smallest and largest value of each bounded size.
@@ -138,6 +139,23 @@ pub struct FileSource {
     /// Its name in metrics and findings. Default: the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// How its writer rotates it, to know when it deletes what was not read.
+    #[serde(default)]
+    pub rotation: Rotation,
+}
+
+/// How an API server rotates its log. The defaults are those of Kubernetes 1.36.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rotation {
+    /// Its `--audit-log-maxsize`; 0 where it never rotates. Default: 100MiB.
+    pub max_size: ByteSize,
+    /// Its `--audit-log-maxbackup`; 0 where it keeps all. Default: 100.
+    pub max_backups: u32,
+    /// Its `--audit-log-maxage`; 0ms where files do not age. Default: 366d.
+    pub max_age: Period,
+    /// Less time than that until it deletes what was not read is a finding. Default: 10m; 0ms to 30d.
+    pub headroom_min: Period,
 }
 
 /// Rules to load.
@@ -384,6 +402,10 @@ impl Config {
             {
                 return Err(invalid(file, &format!("sources[{at}].{key}"), why));
             }
+            if let Source::File(log) = source {
+                let block = format!("sources[{at}].rotation.headroom_min");
+                within(file, &block, log.rotation.headroom_min, HEADROOM)?;
+            }
             if !sources.insert(source.name()) {
                 let why = format!("there are two sources {:?}", source.name());
                 return Err(invalid(file, &format!("sources[{at}]"), why));
@@ -549,6 +571,17 @@ impl Default for Reload {
 impl Default for Correlations {
     fn default() -> Correlations {
         Correlations { memory_bytes_max: ByteSize::mib(512), lateness_max: Period::secs(60) }
+    }
+}
+
+impl Default for Rotation {
+    fn default() -> Rotation {
+        Rotation {
+            max_size: ByteSize::mib(100),
+            max_backups: 100,
+            max_age: Period::days(366),
+            headroom_min: Period::secs(600),
+        }
     }
 }
 

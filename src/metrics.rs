@@ -168,6 +168,10 @@ table! {
         "Groups whose findings show no events because what they show took more than the limit";
     source_lag_bytes: Family<SourceLabel, Gauge> = Family::default(), Gauge, ["source"],
         "Bytes that a source holds and that were not yet read";
+    source_headroom_seconds: Family<SourceLabel, SecondsGauge> = Family::default(), Gauge, ["source"],
+        "Seconds until the writer of a log begins to delete bytes that were not yet read, at the rate of the last minute";
+    source_nul_bytes: Family<SourceLabel, Counter> = Family::default(), Counter, ["source"],
+        "NUL bytes before lines of a log, which hold nothing and are not kept";
     source_lag_records: Family<SourceLabel, Gauge> = Family::default(), Gauge, ["source"],
         "Messages that brokers hold and that this process, of the partitions it has, has not yet read";
     source_records_empty: Family<SourceLabel, Counter> = Family::default(), Counter, ["source"],
@@ -309,6 +313,8 @@ mod tests {
         metrics.rules_stale.touch();
         metrics.correlation_groups.touch();
         metrics.source_lag_bytes.touch();
+        metrics.source_headroom_seconds.touch();
+        metrics.source_nul_bytes.touch();
         metrics.source_lag_records.touch();
         metrics.source_records_empty.touch();
         metrics.source_records_unnamed.touch();

@@ -337,18 +337,18 @@ fn no_rule_fires_on_a_status_that_nobody_sent() {
 fn findings_are_the_same_live_and_in_history_and_have_the_place_of_the_line() {
     let dir = tempfile::tempdir().unwrap();
     let rules = put(&dir.path().join("r.yml"), RULES.as_bytes());
-    let (a, b) = (event("a", 1), event("b", 2));
+    let [a, b, c, d, e, f, g] = ["a", "b", "c", "d", "e", "f", "g"].map(|it| event(it, 1));
     let wrapped = |text: &str| json!({"id": "1", "timestamp": 1, "message": text}).to_string();
     let lines = [
-        a.clone(),
-        format!("[{a},{b}]"),
+        a,
+        format!("[{b},{c}]"),
         format!(
             r#"{{"messageType":"DATA_MESSAGE","logEvents":[{},{}]}}"#,
-            wrapped(&a),
+            wrapped(&d),
             wrapped("x")
         ),
-        format!("node-1 {b}"),
-        format!("[[{a}],{{\"kind\":\"EventList\",\"items\":[{b}]}}]"),
+        format!("node-1 {e}"),
+        format!("[[{f}],{{\"kind\":\"EventList\",\"items\":[{g}]}}]"),
     ];
     let log = lines.join("\n") + "\n";
     let input = put(&dir.path().join("a.log"), log.as_bytes());

@@ -106,7 +106,7 @@ fn at(start: i64, millis: i64, verb: &str, user: &str) -> String {
     event::write_micros(start + millis * 1_000, &mut time);
     let time = String::from_utf8(time).unwrap();
     format!(
-        "{{\"kind\":\"Event\",\"auditID\":\"{millis}-{user}\",\"stage\":\"ResponseComplete\",\"verb\":\"{verb}\",\
+        "{{\"kind\":\"Event\",\"auditID\":\"{millis}-{user}-{verb}\",\"stage\":\"ResponseComplete\",\"verb\":\"{verb}\",\
          \"user\":{{\"username\":\"{user}\"}},\"objectRef\":{{\"resource\":\"r{}\"}},\"stageTimestamp\":\"{time}\"}}\n",
         millis % 7
     )

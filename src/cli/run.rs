@@ -21,6 +21,7 @@ use crate::metrics::{
 };
 use crate::pipeline::archivist::{Archivist, Committed, Pace};
 use crate::pipeline::daemon::{self, Daemon, Watcher};
+use crate::pipeline::headroom::Rotation;
 use crate::pipeline::in_force::InForce;
 use crate::pipeline::intake::{Note, Observer, Source, SourceName};
 use crate::pipeline::lanes::Width;
@@ -152,7 +153,13 @@ fn sources(
         let name = SourceName { cluster: it.cluster().into(), name: it.name().into() };
         match it {
             config::Source::File(it) => {
-                Ok(Box::new(FileSource { name, path: it.path.clone(), line_bytes_max }))
+                let rotation = Rotation {
+                    max_size: it.rotation.max_size.0,
+                    max_backups: it.rotation.max_backups,
+                    max_age: it.rotation.max_age.0,
+                    headroom_min: it.rotation.headroom_min.0,
+                };
+                Ok(Box::new(FileSource { name, path: it.path.clone(), line_bytes_max, rotation }))
             }
             config::Source::Kafka(it) => kafka(name, it, shared),
             config::Source::Webhook(it) => Ok(Box::new(ports.source(it, name))),
@@ -254,6 +261,16 @@ impl Observer for Told {
             None => self.readiness.set(Part::Sources),
             Some(why) => self.readiness.unset(Part::Sources, format!("{}: {why}", source.name)),
         }
+    }
+
+    fn headroom(&self, source: &SourceName, seconds: f64) {
+        let label = SourceLabel { source: source.name.to_string() };
+        self.metrics.source_headroom_seconds.get_or_create(&label).set(seconds);
+    }
+
+    fn nul_bytes(&self, source: &SourceName, bytes: u64) {
+        let label = SourceLabel { source: source.name.to_string() };
+        self.metrics.source_nul_bytes.get_or_create(&label).inc_by(bytes);
     }
 }
 

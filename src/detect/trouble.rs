@@ -19,7 +19,7 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         id: "kustos-source-gap",
-        title: "Events were deleted before they were read",
+        title: "Events may have been deleted before they were read",
         level: Level::High,
         tags: &["attack.defense-evasion", "attack.t1070.002"],
     },
@@ -34,6 +34,54 @@ pub const KINDS: &[Kind] = &[
         title: "An audit ID was used again with other content",
         level: Level::Medium,
         tags: &["attack.defense-evasion", "attack.t1036"],
+    },
+    Kind {
+        id: "kustos-source-nul-run",
+        title: "NUL bytes stand in an audit log where events should be",
+        level: Level::Medium,
+        tags: &["attack.defense-evasion", "attack.t1070.002"],
+    },
+    Kind {
+        id: "kustos-source-unlinked",
+        title: "An audit log was deleted while it was written",
+        level: Level::High,
+        tags: &["attack.defense-evasion", "attack.t1070.002"],
+    },
+    Kind {
+        id: "kustos-source-replaced",
+        title: "An audit log was moved away while it was written",
+        level: Level::High,
+        tags: &["attack.defense-evasion", "attack.t1070.002"],
+    },
+    Kind {
+        id: "kustos-source-headroom",
+        title: "The API server will soon delete audit events that were not read",
+        level: Level::High,
+        tags: &[],
+    },
+    Kind {
+        id: "kustos-source-damaged",
+        title: "A rotated audit log cannot be read to its end",
+        level: Level::Medium,
+        tags: &[],
+    },
+    Kind {
+        id: "kustos-source-clock",
+        title: "The clock of the machine that writes an audit log was set",
+        level: Level::Low,
+        tags: &["attack.defense-evasion"],
+    },
+    Kind {
+        id: "kustos-source-mounted-alone",
+        title: "An audit log is mounted without its folder, so that its rotation is not seen",
+        level: Level::High,
+        tags: &[],
+    },
+    Kind {
+        id: "kustos-source-silent",
+        title: "Nothing has come from a source for longer than expected",
+        level: Level::Medium,
+        tags: &["attack.defense-evasion", "attack.t1562.008"],
     },
     Kind {
         id: "kustos-source-refused",

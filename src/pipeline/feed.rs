@@ -122,6 +122,7 @@ impl Feeder<'_> {
             name,
             line_bytes_max: self.job.line_bytes_max,
             growing: false,
+            documents: true,
         };
         let find =
             |stream: &mut dyn Read| locate(&self.catalog, &named, stream, self.job.clock.now());
@@ -167,7 +168,7 @@ impl Feeder<'_> {
 }
 
 /// A stream that ends where it would fail.
-struct UntilError(Box<dyn Read + Send>);
+pub(super) struct UntilError(pub(super) Box<dyn Read + Send>);
 
 impl Read for UntilError {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -56,6 +56,10 @@ pub trait Observer: Send + Sync {
     fn note(&self, source: &SourceName, note: Note);
     /// The source works again, or does not.
     fn state(&self, source: &SourceName, failure: Option<&str>);
+    /// In so many seconds its writer begins to delete what was not handed over.
+    fn headroom(&self, source: &SourceName, seconds: f64);
+    /// So many NUL bytes stood before a line.
+    fn nul_bytes(&self, source: &SourceName, bytes: u64);
 }
 
 /// What is worth counting of a record.

@@ -4,15 +4,19 @@
 //! faster.
 
 pub mod archivist;
+mod backlog;
 pub mod correlating;
 pub mod daemon;
 pub mod detect;
 mod feed;
+mod following;
+pub mod headroom;
 pub mod history;
 pub mod hunt;
 pub mod in_force;
 pub mod ingest;
 pub mod intake;
+mod integrity;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod lanes;

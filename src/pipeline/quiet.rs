@@ -107,6 +107,14 @@ impl Observer for Quiet<'_> {
         }
         self.watcher.state(source, failure);
     }
+
+    fn headroom(&self, source: &SourceName, seconds: f64) {
+        self.watcher.headroom(source, seconds);
+    }
+
+    fn nul_bytes(&self, source: &SourceName, bytes: u64) {
+        self.watcher.nul_bytes(source, bytes);
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +131,8 @@ mod tests {
         fn behind(&self, _: &SourceName, _: Option<u64>) {}
         fn note(&self, _: &SourceName, _: Note) {}
         fn state(&self, _: &SourceName, _: Option<&str>) {}
+        fn headroom(&self, _: &SourceName, _: f64) {}
+        fn nul_bytes(&self, _: &SourceName, _: u64) {}
     }
 
     impl Watcher for Nobody {

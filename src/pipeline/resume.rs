@@ -54,6 +54,9 @@ pub struct Named<'a> {
     pub line_bytes_max: usize,
     /// Whether the stream still grows: half a line at its end is then no line yet.
     pub growing: bool,
+    /// Whether JSON texts over several lines are taken for what they are. An API server writes
+    /// none; its log is cut the same way while it grows and after it was rotated.
+    pub documents: bool,
 }
 
 /// Reads a stream from its beginning and says where it goes on; a stream that was never seen is
@@ -68,7 +71,7 @@ pub fn locate(
     now: i64,
 ) -> Result<Option<Located>, ResumeError> {
     let failed = |source| ResumeError::Read { name: named.name.to_owned(), source };
-    let mut chunker = Chunker::at(0, named.line_bytes_max).with_documents(!named.growing);
+    let mut chunker = Chunker::at(0, named.line_bytes_max).with_documents(named.documents);
     let mut search: Option<Search> = None;
     loop {
         let (chunk, last) = match chunker.next(stream).map_err(failed)? {
@@ -95,7 +98,7 @@ pub fn locate(
         Some(id) => id,
         None => catalog.add_source(named.cluster, &search.first, named.name, now)?,
     };
-    let (chain, first, documents) = (Chain::default(), search.first, !named.growing);
+    let (chain, first, documents) = (Chain::default(), search.first, named.documents);
     Ok(Some(Located { source, offset: 0, chain, first, documents }))
 }
 
@@ -164,7 +167,13 @@ mod tests {
     use crate::archive::stored::Boundary;
 
     fn at(catalog: &Catalog, text: &[u8], growing: bool) -> Option<(i64, u64)> {
-        let named = Named { cluster: "c", name: "audit.log", line_bytes_max: 100, growing };
+        let named = Named {
+            cluster: "c",
+            name: "audit.log",
+            line_bytes_max: 100,
+            growing,
+            documents: !growing,
+        };
         locate(catalog, &named, &mut &*text, 0).unwrap().map(|it| (it.source, it.offset))
     }
 

@@ -1,20 +1,29 @@
 //! A file source of the daemon: follows one path from where it is kept.
+//!
+//! One rule: lines are read from one file at a time, and a file whose content may be that of
+//! another under a second name is placed only after the other is read or known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::feed::pump;
+use super::backlog::{Backlog, Known};
+use super::feed::UntilError;
+use super::following::Following;
+use super::headroom::{Headroom, Rotation, Sight};
 use super::intake::{Intake, Source, SourceName};
+use super::integrity::{At, Integrity, Wrong};
 use super::lanes::Stream;
 use super::resume::{Located, Named, ResumeError, locate};
 use crate::cause;
-use crate::source::chunk::Chunker;
+use crate::source::chunk::{Chunker, Next};
 use crate::source::open::{Input, OpenError, open, open_at};
-use crate::source::rotated::{Rotated, rotated};
-use crate::source::tail::{Step, Tail};
+use crate::source::place::Place;
+use crate::source::rotated::Rotated;
+use crate::source::tail::{Cause, Orphan, Step, Tail};
 use crate::source::{self, Chunk};
 
 /// One path to follow.
@@ -26,6 +35,8 @@ pub struct FileSource {
     pub path: PathBuf,
     /// The longest line that is decoded.
     pub line_bytes_max: usize,
+    /// How its writer rotates it.
+    pub rotation: Rotation,
 }
 
 impl Source for FileSource {
@@ -44,156 +55,554 @@ struct Follower<'a> {
     intake: Intake<'a>,
 }
 
+/// A file that is open and placed.
+struct Placed {
+    of: Arc<Stream>,
+    /// The leaf of its first line, hex.
+    first: String,
+}
+
+/// A rotated file that is being read.
+struct Reading {
+    file: Rotated,
+    placed: Placed,
+    bytes: Box<dyn Read + Send>,
+    chunker: Chunker,
+    /// Up to where it was sent.
+    end: u64,
+}
+
+/// A file that lost its path, and whether it still grows.
+struct Lost {
+    orphan: Orphan,
+    placed: Placed,
+    quiet_since: Duration,
+}
+
 /// What a follower knows while it follows.
 struct State {
     tail: Tail,
-    /// The open file's stream.
-    stream: Option<Arc<Stream>>,
-    /// How far each source was sent: it may not be committed yet.
+    /// The file at the path, once it is placed.
+    live: Option<Placed>,
+    /// Whether the path was looked at, so that it is known what is there.
+    looked: bool,
+    backlog: Backlog,
+    reading: Option<Reading>,
+    lost: Vec<Lost>,
+    /// How far each stream was sent: it may not be committed yet.
     sent: BTreeMap<i64, u64>,
-    /// Rotated files that were sent, by their names without `.gz`.
-    rotated: BTreeSet<String>,
-    /// Whether there may be rotated files that were not.
-    behind: bool,
+    /// Bytes sent since the start.
+    read: u64,
+    /// Bytes that were not, when that was last looked at.
+    unread: u64,
+    following: Option<Following>,
+    integrity: Integrity,
+    headroom: Headroom,
+    /// When the folder is looked through again.
+    survey: Duration,
+    /// Since when nothing has the path, although the file is open.
+    missing: Option<Duration>,
+    /// Names of rotated files that were seen.
+    names: BTreeSet<String>,
+    /// What was told of the source's state last.
+    told: Option<Option<String>>,
 }
 
 /// How long a source sleeps between two looks whether its lines are committed.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// How often the folder is looked through although nothing calls for it.
+const SURVEY: Duration = Duration::from_secs(1);
+
+/// How long the path may be missing while a rotation is under way.
+const MISSING_MAX: Duration = Duration::from_secs(5);
+
+/// How many files without a path are looked at, and for how long after they last grew. Each holds
+/// its space on the disk.
+const LOST_MAX: usize = 4;
+const LOST_QUIET_MAX: Duration = Duration::from_secs(600);
+
+/// How many streams' ends are remembered before those that are committed are forgotten.
+const SENT_MAX: usize = 64;
+
+/// How many names of rotated files are remembered.
+const NAMES_MAX: usize = 10_000;
+
+/// How far ahead of this machine's clock a writer's may be.
+const AHEAD_MAX_MICROS: i64 = 300_000_000;
+
+enum Advance {
+    Went,
+    Waits,
+    Closed,
+}
+
+impl Advance {
+    fn of(open: bool) -> Advance {
+        if open { Advance::Went } else { Advance::Closed }
+    }
+}
+
 impl Follower<'_> {
     fn follow(&self) {
-        let source = self.source;
-        let mut state = State {
-            tail: Tail::new(&source.path, source.line_bytes_max),
-            stream: None,
-            sent: BTreeMap::new(),
-            rotated: BTreeSet::new(),
-            behind: true,
-        };
-        let mut failing = true;
+        let mut state = self.begin();
         while !self.intake.stop.asked() {
             match self.advance(&mut state) {
                 Ok(Advance::Went) => {}
                 Ok(Advance::Closed) => return,
                 Ok(Advance::Waits) => {
-                    if std::mem::take(&mut failing) {
-                        self.intake.observer.state(&source.name, None);
-                    }
-                    self.intake.observer.lag(&source.name, state.tail.lag());
+                    let failure = state.backlog.failure(self.now());
+                    self.tell_state(&mut state, failure);
+                    let lag = state.tail.lag().max(state.unread);
+                    self.intake.observer.lag(&self.source.name, lag);
                     state.tail.wait();
                 }
                 Err(error) => {
-                    let words = cause::line(&error);
-                    tracing::error!(path = %source.path.display(), error = words, "the source cannot be read; trying again");
-                    self.intake.observer.state(&source.name, Some(&words));
-                    failing = true;
+                    self.tell_state(&mut state, Some(cause::line(&error)));
                     state.tail.reopen();
-                    state.stream = None;
+                    (state.live, state.reading) = (None, None);
                     state.tail.wait();
                 }
             }
         }
+    }
+
+    fn begin(&self) -> State {
+        let source = self.source;
+        State {
+            tail: Tail::new(&source.path, source.line_bytes_max),
+            live: None,
+            looked: false,
+            backlog: Backlog::new(&source.path, source.line_bytes_max),
+            reading: None,
+            lost: Vec::new(),
+            sent: BTreeMap::new(),
+            read: 0,
+            unread: 0,
+            following: None,
+            integrity: Integrity::default(),
+            headroom: Headroom::new(source.rotation),
+            survey: Duration::ZERO,
+            missing: None,
+            names: BTreeSet::new(),
+            told: None,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.intake.clock.elapsed()
+    }
+
+    fn tell_state(&self, state: &mut State, failure: Option<String>) {
+        if state.told.as_ref() == Some(&failure) {
+            return;
+        }
+        if let Some(words) = &failure {
+            tracing::error!(path = %self.source.path.display(), error = words, "the source cannot be read; trying again");
+        }
+        self.intake.observer.state(&self.source.name, failure.as_deref());
+        state.told = Some(failure);
     }
 
     fn advance(&self, state: &mut State) -> Result<Advance, ResumeError> {
-        if state.behind && !state.tail.is_open() {
-            return self.catch_up(state);
+        if state.following.is_none() {
+            state.following = Some(Following::of(&self.intake.catalog, &self.source.name)?);
         }
-        let open = match state.tail.step().map_err(|it| self.failed(it))? {
-            Step::Idle => return Ok(Advance::Waits),
-            Step::Opened => {
-                state.stream = self.place(state)?;
-                return Ok(if state.stream.is_some() { Advance::Went } else { Advance::Waits });
-            }
+        if self.now() >= state.survey {
+            self.survey(state)?;
+        }
+        if let Some(reading) = state.reading.take() {
+            return Ok(self.read_on(state, reading));
+        }
+        if let Some(file) = state.backlog.next() {
+            return self.begin_rotated(state, file);
+        }
+        match state.tail.step().map_err(|it| self.failed(it))? {
+            Step::Idle => self.idle(state),
+            Step::Opened => self.opened(state),
             Step::Chunk(chunk) => {
-                let of = state.stream.clone();
-                of.is_none_or(|of| self.put(&mut state.sent, &of, chunk))
+                let Some(of) = state.live.as_ref().map(|it| Arc::clone(&it.of)) else {
+                    return Ok(Advance::Went);
+                };
+                Ok(Advance::of(self.put(state, &of, chunk)))
             }
-            Step::Ended(end) => {
-                let (known, of) = (self.name_of_open(&state.tail), state.stream.take());
-                state.rotated.extend(known);
-                state.tail.reopen();
-                state.behind = true;
-                of.is_none_or(|of| self.intake.entrance.end(&of, end))
-            }
-        };
-        Ok(if open { Advance::Went } else { Advance::Closed })
+            Step::Ended(end, cause) => self.ended(state, end, cause),
+        }
     }
 
-    fn put(&self, sent: &mut BTreeMap<i64, u64>, of: &Arc<Stream>, chunk: Chunk) -> bool {
-        sent.insert(of.source, chunk.end());
+    fn put(&self, state: &mut State, of: &Arc<Stream>, chunk: Chunk) -> bool {
+        for (position, bytes) in chunk.nul_runs() {
+            self.intake.observer.nul_bytes(&self.source.name, bytes as u64);
+            let key = [&of.source.to_be_bytes()[..], &position.to_be_bytes()];
+            self.tell(state, position, &Wrong::NulRun { bytes }, &key);
+        }
+        state.sent.insert(of.source, chunk.end());
+        state.read += chunk.bytes.len() as u64;
+        if let Some(following) = &mut state.following {
+            following.sent(of.source, chunk.end());
+        }
         self.intake.entrance.put(of, chunk)
     }
 
-    /// What the open file is called since it was rotated, if it still lies there.
-    fn name_of_open(&self, tail: &Tail) -> Option<String> {
-        let rotated = rotated(&self.source.path).unwrap_or_default();
-        rotated.into_iter().find(|it| tail.has_open(&it.path)).map(|it| it.stem)
-    }
-
-    /// Sends what was rotated away unread: while the daemon was down, or twice between two looks.
-    fn catch_up(&self, state: &mut State) -> Result<Advance, ResumeError> {
-        state.behind = false;
-        let mut all = match rotated(&self.source.path) {
-            Ok(all) => all,
-            // A folder that is not there yet holds nothing to catch up with.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(self.failed(error)),
-        };
-        state.rotated.retain(|known| all.iter().any(|it| it.stem == *known));
-        all.retain(|it| !state.rotated.contains(&it.stem));
-        for Rotated { stem, path } in all {
-            match self.send_whole(state, &path) {
-                Ok(Advance::Closed) => return Ok(Advance::Closed),
-                Ok(_) => drop(state.rotated.insert(stem)),
-                // Half written, or deleted meanwhile: looked at again after the next rotation.
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), error = cause::line(&error), "a rotated file was not read to its end")
-                }
-            }
+    fn tell(&self, state: &mut State, position: u64, wrong: &Wrong, key: &[&[u8]]) {
+        let at = At { name: &self.source.name, path: &self.source.path, position };
+        if state.integrity.tell(&self.intake, at, wrong, key)
+            && let Some(following) = &mut state.following
+        {
+            following.told();
         }
-        Ok(Advance::Went)
     }
 
-    /// Sends what is not yet kept of a file that does not grow any more.
-    fn send_whole(&self, state: &mut State, path: &Path) -> Result<Advance, ResumeError> {
-        let input = Input::File(path.to_owned());
-        let opened = |result: Result<source::open::Stream, OpenError>| {
-            result.map(|it| it.bytes).map_err(|it| self.failed(it.source))
-        };
-        let Some(located) = self.locate(state, false, || opened(open(&input)))? else {
+    /// Takes up what was rotated away unread, and what has to be looked at now and then.
+    fn survey(&self, state: &mut State) -> Result<(), ResumeError> {
+        let now = self.now();
+        state.survey = now + SURVEY;
+        let listed = state.backlog.list().map_err(|it| self.failed(it))?;
+        self.check_names(state, &listed);
+        let busy = !state.backlog.is_empty() || state.reading.is_some();
+        // Looked at after the list was made: while the open file has its path, no rotated file is
+        // that one under another name.
+        if !busy && (!state.tail.is_open() || self.has_path(state)?) {
+            state.backlog.take_up(&listed, state.tail.place_of_open(), now);
+        }
+        self.see_headroom(state, &listed);
+        self.judge(state)?;
+        if state.sent.len() > SENT_MAX {
+            let catalog = &self.intake.catalog;
+            state.sent.retain(|source, end| catalog.kept_to(*source).is_ok_and(|it| it < *end));
+        }
+        Ok(())
+    }
+
+    fn has_path(&self, state: &State) -> Result<bool, ResumeError> {
+        let replaced = state.tail.is_replaced().map_err(|it| self.failed(it))?;
+        Ok(state.live.is_some() && !state.tail.is_missing() && !replaced)
+    }
+
+    /// Notices a writer's clock that was set: a file that is rotated later has an older name.
+    fn check_names(&self, state: &mut State, listed: &[Rotated]) {
+        let ahead = self.intake.clock.now().saturating_add(AHEAD_MAX_MICROS);
+        let latest = state.names.last().cloned();
+        for file in listed.iter().filter(|it| !state.names.contains(&it.stem)).collect::<Vec<_>>() {
+            let than = match &latest {
+                Some(latest) if *latest > file.stem => latest.clone(),
+                _ if file.moment(&self.source.path).is_some_and(|it| it > ahead) => {
+                    "now".to_owned()
+                }
+                _ => continue,
+            };
+            let wrong = Wrong::ClockJumped { name: file.stem.clone(), than };
+            self.tell(state, 0, &wrong, &[file.stem.as_bytes()]);
+        }
+        if state.names.len() > NAMES_MAX {
+            state.names.clear();
+        }
+        state.names.extend(listed.iter().map(|it| it.stem.clone()));
+    }
+
+    fn see_headroom(&self, state: &mut State, listed: &[Rotated]) {
+        let (mut unread, mut oldest) = (state.tail.lag(), None);
+        let reading = state.reading.as_ref();
+        let ours = state.tail.place_of_open();
+        for file in listed {
+            let open = ours.zip(file.place).is_some_and(|(a, b)| a.is_same_file(&b));
+            let done = reading.filter(|it| it.file.stem == file.stem).map(|it| it.end);
+            if open || (done.is_none() && !state.backlog.is_unseen(file)) {
+                continue;
+            }
+            unread += file.bytes().saturating_sub(done.unwrap_or(0));
+            oldest = oldest.or(file.moment(&self.source.path));
+        }
+        if let Ok(live) = fs::metadata(&self.source.path)
+            && !ours.zip(Place::of(&live)).is_some_and(|(a, b)| a.is_same_file(&b))
+        {
+            unread += live.len();
+        }
+        let age = oldest.map(|it| self.intake.clock.now().saturating_sub(it));
+        let age = age.map(|it| Duration::from_micros(u64::try_from(it).unwrap_or(0)));
+        let sight = Sight { now: self.now(), read: state.read, unread, age };
+        let room = state.headroom.see(&sight);
+        state.unread = unread;
+        self.intake.observer.headroom(&self.source.name, room.seconds);
+        if room.fell {
+            let rate = state.headroom.rate();
+            let wrong = Wrong::Headroom { seconds: room.seconds, unread, rate };
+            // Another episode is another finding, also after a restart.
+            let key = self.intake.clock.now().to_be_bytes();
+            self.tell(state, 0, &wrong, &[&key]);
+        }
+    }
+
+    /// Once every file was seen: whether the one that was followed last is among them.
+    fn judge(&self, state: &mut State) -> Result<(), ResumeError> {
+        let seen = state.backlog.is_empty() && state.reading.is_none() && !state.backlog.waits();
+        let any = state.live.is_some() || !state.backlog.is_unknown();
+        let Some(following) = &mut state.following else { return Ok(()) };
+        if seen
+            && state.looked
+            && any
+            && let Some(source) = following.missed()
+        {
+            let read = self.intake.catalog.kept_to(source)?;
+            let first = state.live.as_ref().map_or("", |it| &it.first).to_owned();
+            let key = [&source.to_be_bytes()[..], &read.to_be_bytes(), first.as_bytes()];
+            self.tell(state, read, &Wrong::Gap { read }, &key);
+        }
+        if let Some(following) = &mut state.following {
+            following.settle(&self.intake.catalog)?;
+        }
+        Ok(())
+    }
+
+    /// The file at the path is open: what was rotated away before it comes first.
+    fn opened(&self, state: &mut State) -> Result<Advance, ResumeError> {
+        let listed = state.backlog.list().map_err(|it| self.failed(it))?;
+        state.backlog.take_up(&listed, state.tail.place_of_open(), self.now());
+        if !state.backlog.is_empty() {
             return Ok(Advance::Went);
-        };
-        let mut bytes = opened(open_at(path, located.offset))?;
-        let mut chunker = Chunker::at(located.offset, self.source.line_bytes_max);
-        let (of, mut end) = (self.stream(located), None);
-        let mut put = |chunk: Chunk| {
-            end = Some(chunk.end());
-            self.put(&mut state.sent, &of, chunk)
-        };
-        pump(&mut bytes, &mut chunker, self.intake.stop, &mut put).map_err(|it| self.failed(it))?;
-        let open =
-            end.is_none_or(|end| self.intake.stop.asked() || self.intake.entrance.end(&of, end));
-        Ok(if open { Advance::Went } else { Advance::Closed })
-    }
-
-    /// Finds where the open file goes on. `None`: it has no whole line yet.
-    fn place(&self, state: &mut State) -> Result<Option<Arc<Stream>>, ResumeError> {
+        }
+        state.looked = true;
         let file = || state.tail.from_start().map(|it| Box::new(it) as Box<dyn Read + Send>);
         let Some(located) = self.locate(state, true, || file().map_err(|it| self.failed(it)))?
         else {
             // It may be replaced before it has a line: look at the path again next time.
             state.tail.reopen();
-            return Ok(None);
+            return Ok(Advance::Waits);
         };
         state.tail.place(located.offset).map_err(|it| self.failed(it))?;
-        Ok(Some(self.stream(located)))
+        let placed = self.placed(state, located);
+        if let Some(following) = &mut state.following {
+            following.follow(placed.of.source);
+        }
+        state.live = Some(placed);
+        self.judge(state)?;
+        Ok(Advance::Went)
     }
 
-    fn stream(&self, located: Located) -> Arc<Stream> {
+    fn placed(&self, state: &mut State, located: Located) -> Placed {
         let SourceName { cluster, name } = self.source.name.clone();
-        let Located { source, offset: start, chain, .. } = located;
-        Arc::new(Stream { source, cluster, name, start, chain })
+        let Located { source, offset: start, chain, first, .. } = located;
+        if let Some(following) = &mut state.following {
+            following.saw(source);
+        }
+        Placed { of: Arc::new(Stream { source, cluster, name, start, chain }), first }
+    }
+
+    /// Everything before `end` of the open file was sent, and it will not grow at its path.
+    fn ended(&self, state: &mut State, end: u64, cause: Cause) -> Result<Advance, ResumeError> {
+        let (place, unlinked) = (state.tail.place_of_open(), state.tail.is_unlinked());
+        state.missing = None;
+        // What follows is looked for at once.
+        state.survey = Duration::ZERO;
+        let Some(placed) = state.live.take() else {
+            state.tail.reopen();
+            return Ok(Advance::Went);
+        };
+        let key = [&placed.of.source.to_be_bytes()[..], &end.to_be_bytes()];
+        match cause {
+            Cause::CutShort(has) => {
+                self.tell(state, end, &Wrong::CutShort { read: end, has }, &key);
+                state.tail.reopen();
+            }
+            Cause::Replaced => {
+                let read = Known { first: placed.first.clone(), end, place };
+                let wrong = match self.fate(state, &read)? {
+                    Fate::Rotated => None,
+                    Fate::Overtaken => Some(Wrong::Gap { read: end }),
+                    Fate::Gone if unlinked => Some(Wrong::Unlinked),
+                    Fate::Gone => Some(Wrong::MovedAway),
+                };
+                let lost = state.tail.let_go();
+                if let (Some(wrong), Some(orphan)) = (wrong, lost) {
+                    self.tell(state, end, &wrong, &key);
+                    let of = Placed { of: Arc::clone(&placed.of), first: placed.first.clone() };
+                    self.lose(state, orphan, of);
+                }
+            }
+        }
+        Ok(Advance::of(self.intake.entrance.end(&placed.of, end)))
+    }
+
+    /// What became of the file that had the path.
+    fn fate(&self, state: &mut State, read: &Known) -> Result<Fate, ResumeError> {
+        let mut others = false;
+        // Twice: a file that is being compressed can be missed under both names by one look.
+        for _ in 0..2 {
+            let listed = state.backlog.list().map_err(|it| self.failed(it))?;
+            if state.backlog.recognise(&listed, read) {
+                return Ok(Fate::Rotated);
+            }
+            others = state.backlog.has_unknown(&listed);
+        }
+        Ok(if others { Fate::Overtaken } else { Fate::Gone })
+    }
+
+    fn lose(&self, state: &mut State, orphan: Orphan, placed: Placed) {
+        if state.lost.len() >= LOST_MAX {
+            drop(state.lost.remove(0));
+        }
+        state.lost.push(Lost { orphan, placed, quiet_since: self.now() });
+    }
+
+    /// There is nothing to read: what else there is to see.
+    fn idle(&self, state: &mut State) -> Result<Advance, ResumeError> {
+        let now = self.now();
+        if !state.tail.is_open() {
+            state.looked = true;
+        }
+        self.look_at_name(state)?;
+        for mut lost in std::mem::take(&mut state.lost) {
+            while let Some(chunk) = lost.orphan.step().map_err(|it| self.failed(it))? {
+                let (of, start) = (Arc::clone(&lost.placed.of), chunk.start);
+                lost.quiet_since = now;
+                self.tell(state, start, &Wrong::Unlinked, &[lost.placed.first.as_bytes()]);
+                if !self.put(state, &of, chunk) {
+                    return Ok(Advance::Closed);
+                }
+            }
+            if now.saturating_sub(lost.quiet_since) < LOST_QUIET_MAX {
+                state.lost.push(lost);
+            }
+        }
+        Ok(Advance::Waits)
+    }
+
+    /// Notices an open file whose path is gone, or leads to it although it was deleted.
+    fn look_at_name(&self, state: &mut State) -> Result<(), ResumeError> {
+        let Some(first) = state.live.as_ref().map(|it| it.first.clone()) else { return Ok(()) };
+        let now = self.now();
+        let wrong = match (state.tail.is_missing(), state.tail.is_unlinked()) {
+            (true, true) => Wrong::Unlinked,
+            (false, true) if !state.tail.is_replaced().map_err(|it| self.failed(it))? => {
+                Wrong::MountedAlone
+            }
+            (true, false) => {
+                let since = *state.missing.get_or_insert(now);
+                let listed = state.backlog.list().map_err(|it| self.failed(it))?;
+                let ours = state.tail.place_of_open();
+                let named = |it: &Rotated| {
+                    ours.zip(it.place).is_some_and(|(ours, it)| ours.is_same_file(&it))
+                };
+                if now.saturating_sub(since) < MISSING_MAX || listed.iter().any(named) {
+                    return Ok(());
+                }
+                Wrong::MovedAway
+            }
+            _ => {
+                state.missing = None;
+                return Ok(());
+            }
+        };
+        self.tell(state, 0, &wrong, &[first.as_bytes()]);
+        Ok(())
+    }
+
+    fn begin_rotated(&self, state: &mut State, file: Rotated) -> Result<Advance, ResumeError> {
+        let (now, damaged) = (self.now(), state.backlog.is_damaged(&file, self.now()));
+        match self.open_rotated(state, &file, damaged) {
+            Ok(Some(reading)) => {
+                if damaged {
+                    self.tell_damaged(state, &file);
+                }
+                if let Some(following) = state.following.as_mut().filter(|_| state.live.is_none()) {
+                    following.follow(reading.placed.of.source);
+                }
+                state.reading = Some(reading);
+            }
+            Ok(None) => state.backlog.know(&file, String::new(), 0),
+            Err(ResumeError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.vanished(state, &file)?;
+            }
+            Err(error @ ResumeError::Read { .. }) => {
+                state.backlog.set_aside(&file, cause::line(&error), now);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(Advance::Went)
+    }
+
+    fn tell_damaged(&self, state: &mut State, file: &Rotated) {
+        let why = state.backlog.failure(self.now()).unwrap_or_default();
+        let wrong = Wrong::Damaged { name: file.stem.clone(), why };
+        let bytes = file.place.map_or(0, |it| it.bytes).to_be_bytes();
+        self.tell(state, 0, &wrong, &[file.stem.as_bytes(), &bytes]);
+    }
+
+    /// Opens a rotated file where it goes on. `None`: it has no line.
+    fn open_rotated(
+        &self,
+        state: &mut State,
+        file: &Rotated,
+        damaged: bool,
+    ) -> Result<Option<Reading>, ResumeError> {
+        let input = Input::File(file.path.clone());
+        let opened = |result: Result<source::open::Stream, OpenError>| {
+            let stream = result.map_err(|it| self.failed_at(&file.path, it.source))?;
+            if damaged {
+                return Ok(Box::new(UntilError(stream.bytes)) as Box<dyn Read + Send>);
+            }
+            if file.is_compressed() && !stream.compressed {
+                // Not even its first bytes are written yet.
+                return Err(self.failed_at(&file.path, io::ErrorKind::UnexpectedEof.into()));
+            }
+            Ok(stream.bytes)
+        };
+        let Some(located) = self.locate(state, false, || opened(open(&input)))? else {
+            return Ok(None);
+        };
+        let (offset, max) = (located.offset, self.source.line_bytes_max);
+        let bytes = opened(open_at(&file.path, offset))?;
+        let there = fs::metadata(&file.path).map_err(|it| self.failed_at(&file.path, it))?;
+        if !file.place.zip(Place::of(&there)).is_some_and(|(ours, it)| ours.is_same_file(&it)) {
+            // Its name was given to another file meanwhile.
+            return Err(self.failed_at(&file.path, io::ErrorKind::NotFound.into()));
+        }
+        let placed = self.placed(state, located);
+        let chunker = Chunker::at(offset, max);
+        Ok(Some(Reading { file: file.clone(), placed, bytes, chunker, end: offset }))
+    }
+
+    /// Sends the next chunk of a rotated file, or notes that it was read to its end.
+    fn read_on(&self, state: &mut State, mut reading: Reading) -> Advance {
+        let next = match reading.chunker.next(&mut reading.bytes) {
+            Ok(Next::Chunk(chunk)) => Some(chunk),
+            Ok(Next::Pending) => reading.chunker.finish(),
+            // Half of its last line is not sent: the other half may still be written.
+            Err(error) => {
+                let error = self.failed_at(&reading.file.path, error);
+                state.backlog.set_aside(&reading.file, cause::line(&error), self.now());
+                return Advance::Went;
+            }
+        };
+        let of = Arc::clone(&reading.placed.of);
+        if let Some(chunk) = next {
+            reading.end = chunk.end();
+            state.reading = Some(reading);
+            return Advance::of(self.put(state, &of, chunk));
+        }
+        state.backlog.know(&reading.file, reading.placed.first, reading.end);
+        Advance::of(reading.end == of.start || self.intake.entrance.end(&of, reading.end))
+    }
+
+    /// A rotated file is not there any more, or its name was given to another.
+    fn vanished(&self, state: &mut State, file: &Rotated) -> Result<(), ResumeError> {
+        let mut listed = Vec::new();
+        // Twice: a file that is being compressed can be missed under both names by one look.
+        for _ in 0..2 {
+            listed = state.backlog.list().map_err(|it| self.failed(it))?;
+            if listed.iter().any(|it| it.stem == file.stem) {
+                break;
+            }
+        }
+        let now = listed.into_iter().find(|it| it.stem == file.stem);
+        let compressed = now.as_ref().is_some_and(|it| it.is_compressed() && !file.is_compressed());
+        if !compressed {
+            let bytes = file.bytes();
+            let wrong = Wrong::DeletedUnread { name: file.stem.clone(), bytes };
+            self.tell(state, 0, &wrong, &[file.stem.as_bytes(), &bytes.to_be_bytes()]);
+        }
+        now.into_iter().for_each(|it| state.backlog.again(it));
+        Ok(())
     }
 
     fn locate(
@@ -207,6 +616,7 @@ impl Follower<'_> {
             name: &self.source.name.name,
             line_bytes_max: self.source.line_bytes_max,
             growing,
+            documents: false,
         };
         let find = || locate(&self.intake.catalog, &named, &mut *begin()?, self.intake.clock.now());
         let Some(found) = find()? else { return Ok(None) };
@@ -229,12 +639,20 @@ impl Follower<'_> {
     }
 
     fn failed(&self, error: io::Error) -> ResumeError {
-        ResumeError::Read { name: self.source.path.display().to_string(), source: error }
+        self.failed_at(&self.source.path, error)
+    }
+
+    fn failed_at(&self, path: &Path, error: io::Error) -> ResumeError {
+        ResumeError::Read { name: path.display().to_string(), source: error }
     }
 }
 
-enum Advance {
-    Went,
-    Waits,
-    Closed,
+/// What became of a file that was replaced.
+enum Fate {
+    /// It has the name that its writer gave it.
+    Rotated,
+    /// It is not there, and others were rotated: it may be the oldest, deleted, and not alone.
+    Overtaken,
+    /// It is not there, and nothing else happened.
+    Gone,
 }

@@ -1,7 +1,9 @@
 //! A stream of bytes -> chunks of whole lines.
 //!
 //! One rule: the chunks of a stream, put end to end, are the stream. A line over the limit is cut
-//! into pieces, each a chunk of its own that says so; nothing is left out.
+//! into pieces, each a chunk of its own that says so; nothing is left out. NUL bytes before a line
+//! are a piece of their own that becomes no row: a writer that kept its offset while its file was
+//! cut short leaves any number of them, and they must not hide the line that follows.
 
 use std::io::{self, Read};
 
@@ -84,8 +86,27 @@ impl Chunk {
 
     /// Whether the stream goes on after half a line, which may become a whole one.
     pub fn ends_in_half_a_line(&self) -> bool {
-        !matches!(self.framing, Framing::Records(_))
-            && self.bytes.last().is_some_and(|it| *it != b'\n')
+        let last = || match memchr::memrchr(b'\n', &self.bytes) {
+            Some(feed) => self.bytes.get(feed + 1..).unwrap_or_default(),
+            None => &*self.bytes,
+        };
+        match self.framing {
+            Framing::Records(_) => false,
+            Framing::Fragment | Framing::Document => {
+                self.bytes.last().is_some_and(|it| *it != b'\n')
+            }
+            // A line can begin right after NUL bytes, wherever they were cut.
+            Framing::Lines => last().iter().any(|it| *it != 0),
+        }
+    }
+
+    /// Every run of NUL bytes before a line, as its position and its length.
+    pub fn nul_runs(&self) -> impl Iterator<Item = (u64, usize)> {
+        let pieces = memchr::memchr(0, &self.bytes).map(|_| self.pieces());
+        pieces.into_iter().flatten().filter_map(|(start, piece)| {
+            (self.framing == Framing::Lines && piece.first() == Some(&0))
+                .then_some((start, piece.len()))
+        })
     }
 
     /// The chunk cut after every line or record, each piece with its position; or whole, when it
@@ -98,7 +119,11 @@ impl Chunk {
         };
         let whole = matches!(self.framing, Framing::Fragment | Framing::Document);
         let lines = if records.is_empty() { &*self.bytes } else { &[] };
-        let lines = lines.split_inclusive(move |it| *it == b'\n' && !whole).map(move |piece| {
+        let split = lines.split_inclusive(move |it| *it == b'\n' && !whole).flat_map(move |line| {
+            let (nul, line) = line.split_at(if whole { 0 } else { nul_run(line) });
+            [nul, line].into_iter().filter(|it| !it.is_empty())
+        });
+        let lines = split.map(move |piece| {
             let start = at;
             at += piece.len() as u64;
             (start, piece)
@@ -121,9 +146,18 @@ impl Chunk {
     /// unless it is a piece of a line that may hold more.
     pub fn row<'p>(&self, piece: &'p [u8]) -> Option<&'p [u8]> {
         let line = piece.strip_suffix(b"\n").unwrap_or(piece);
-        let held = if self.is_fragment() { !line.is_empty() } else { !blank(line) };
+        let held = match self.framing {
+            Framing::Fragment => !line.is_empty(),
+            Framing::Lines => !blank(line) && nul_run(line) < line.len(),
+            Framing::Document | Framing::Records(_) => !blank(line),
+        };
         held.then_some(line)
     }
+}
+
+/// How many NUL bytes come first.
+fn nul_run(bytes: &[u8]) -> usize {
+    bytes.iter().position(|it| *it != 0).unwrap_or(bytes.len())
 }
 
 /// A line of nothing but white space holds nothing to keep.
@@ -221,6 +255,9 @@ impl Chunker {
         if self.in_fragment {
             return self.cut_fragment();
         }
+        if let Some(chunk) = self.cut_nul() {
+            return Some(chunk);
+        }
         if self.held.len() > self.line_bytes_max {
             return Some(self.cut_long());
         }
@@ -249,6 +286,17 @@ impl Chunker {
             }
         }
         None
+    }
+
+    /// What is held begins with NUL bytes and no line feed follows close by: they are given out,
+    /// so that a long run is never held and half a line after it begins a piece.
+    fn cut_nul(&mut self) -> Option<Chunk> {
+        let run = nul_run(&self.held);
+        let all = run == self.held.len();
+        let rest = self.held.get(run..).unwrap_or_default();
+        let due = if all { run >= READ_BYTES } else { memchr::memchr(b'\n', rest).is_none() };
+        let over = self.held.len() > self.line_bytes_max;
+        (run > 0 && (due || over)).then(|| self.take(run, Framing::Lines))
     }
 
     /// More is held than a line may have: the lines before the first that is over the limit, or
@@ -369,10 +417,30 @@ mod tests {
         assert_eq!(Chunk::of_record(5, b"{}".to_vec()), Chunk::of_records(5, [(5, &b"{}"[..])]));
     }
 
+    #[test]
+    fn nul_bytes_before_a_line_do_not_hide_it_and_are_no_row() {
+        for (max, run) in [(100, 7), (100, 3 * READ_BYTES + 1), (4, 9), (4, 4)] {
+            let stream = [&b"ab\n"[..], &vec![0; run], b"c\n\0\0\nd\0e\n\0half"].concat();
+            let chunks = chunks(&stream, max);
+            let lines: Vec<(u64, &[u8])> = chunks.iter().flat_map(Chunk::lines).collect();
+            let at = 3 + run as u64;
+            assert_eq!(lines, [(0, &b"ab"[..]), (at, b"c"), (at + 5, b"d\0e"), (at + 10, b"half")]);
+            assert!(chunks.iter().all(|it| !it.is_fragment()));
+            let nul: usize = chunks.iter().flat_map(Chunk::nul_runs).map(|it| it.1).sum();
+            assert_eq!(nul, run + 2 + 1 + 1);
+        }
+        let ends = |bytes: &[u8]| {
+            let bytes = bytes.to_vec();
+            Chunk { start: 0, bytes, framing: Framing::Lines }.ends_in_half_a_line()
+        };
+        assert!(!ends(b"a\n\0\0") && !ends(b"\0") && !ends(b"") && !ends(b"a\n"));
+        assert!(ends(b"a\n\0b") && ends(b"a") && ends(b"a\n "));
+    }
+
     proptest! {
         #[test]
         fn the_chunks_end_to_end_are_the_stream(
-            lines in prop::collection::vec(prop::collection::vec(b'a'..=b'c', 0..20), 0..40), max in 1_usize..16,
+            lines in prop::collection::vec(prop::collection::vec(prop::sample::select(&b"\0abc"[..]), 0..20), 0..40), max in 1_usize..16,
         ) {
             let stream = lines.join(&b'\n');
             let chunks = chunks(&stream, max);

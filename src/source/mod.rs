@@ -6,6 +6,7 @@ pub mod find;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod open;
+pub mod place;
 pub mod receipt;
 pub mod rotated;
 pub mod tail;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
+use super::chunk::{Chunker, Next};
+
 /// The first bytes of a gzip member (RFC 1952).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The first bytes of a zstd frame (RFC 8878).
@@ -108,4 +110,82 @@ fn uncompressed(mut bytes: Box<dyn Read + Send>) -> io::Result<Stream> {
         return Ok(Stream { bytes: Box::new(decoder), compressed: true });
     }
     Ok(Stream { bytes: Box::new(whole), compressed: false })
+}
+
+/// The little that tells nearly every file from every other, without reading it all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glance {
+    /// Its first line.
+    pub first: Vec<u8>,
+    /// Its uncompressed bytes; of a compressed file the lower 32 bits, which is all it says.
+    pub bytes: u64,
+    /// Whether it is compressed.
+    pub compressed: bool,
+}
+
+impl Glance {
+    /// Whether the file can have that many uncompressed bytes.
+    pub fn has_bytes(&self, bytes: u64) -> bool {
+        self.bytes == if self.compressed { bytes & u64::from(u32::MAX) } else { bytes }
+    }
+}
+
+/// Bytes that are first looked through for the end of a first line.
+const GLANCE_BYTES: u64 = 32 << 10;
+
+/// The first line and the length of a file. `None`: it has no whole line.
+///
+/// # Errors
+/// When it cannot be read, as one that is still being compressed.
+pub fn glance(path: &Path, line_bytes_max: usize) -> io::Result<Option<Glance>> {
+    let mut file = File::open(path)?;
+    let mut stream = uncompressed(Box::new(file.try_clone()?))?;
+    let mut chunker = Chunker::at(0, line_bytes_max);
+    let first = loop {
+        let held = chunker.held();
+        match chunker.next(&mut stream.bytes.by_ref().take(GLANCE_BYTES.max(held as u64)))? {
+            Next::Chunk(chunk) => match chunk.lines().next() {
+                Some((_, line)) => break line.to_vec(),
+                None => continue,
+            },
+            Next::Pending if chunker.held() == held => return Ok(None),
+            Next::Pending => {}
+        }
+    };
+    let mut bytes = file.metadata()?.len();
+    if stream.compressed {
+        // RFC 1952: the last four bytes are the length, modulo 2^32.
+        let mut length = [0; 4];
+        file.seek(SeekFrom::End(-4))?;
+        file.read_exact(&mut length)?;
+        bytes = u32::from_le_bytes(length).into();
+    }
+    Ok(Some(Glance { first, bytes, compressed: stream.compressed }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_glance_shows_the_first_line_and_the_length_of_a_file_plain_or_compressed() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = [&b"\n"[..], &vec![b'a'; 100_000], b"\nb\n"].concat();
+        let (plain, packed) = (dir.path().join("a.log"), dir.path().join("a.log.gz"));
+        File::create(&plain).unwrap().write_all(&text).unwrap();
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&text).unwrap();
+        let bytes = gz.finish().unwrap();
+        File::create(&packed).unwrap().write_all(&bytes).unwrap();
+        for path in [&plain, &packed] {
+            let glance = glance(path, 1 << 20).unwrap().unwrap();
+            assert_eq!(glance.first, vec![b'a'; 100_000]);
+            assert!(glance.has_bytes(text.len() as u64) && !glance.has_bytes(3));
+        }
+        File::create(&packed).unwrap().write_all(bytes.get(..40).unwrap()).unwrap();
+        assert!(glance(&packed, 1 << 20).is_err());
+        File::create(&plain).unwrap();
+        assert_eq!(glance(&plain, 1 << 20).unwrap(), None);
+    }
 }

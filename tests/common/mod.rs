@@ -230,6 +230,21 @@ pub(crate) fn stored(dir: &Path, cluster: &str) -> Vec<Vec<u8>> {
     found.into_values().collect()
 }
 
+/// The lines that rows came from: in a list a byte stands for each member, which follows it.
+pub(crate) fn unwrapped(rows: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    fn line<'r>(rows: &mut impl Iterator<Item = &'r Vec<u8>>, out: &mut Vec<u8>) {
+        for byte in rows.next().unwrap() {
+            if *byte == 0x1e { line(rows, out) } else { out.push(*byte) }
+        }
+    }
+    let (mut rows, mut lines) = (rows.iter().peekable(), Vec::new());
+    while rows.peek().is_some() {
+        lines.push(Vec::new());
+        line(&mut rows, lines.last_mut().unwrap());
+    }
+    lines
+}
+
 /// How often each line is stored, of one cluster or of all.
 pub(crate) fn stored_lines(dir: &Path, cluster: Option<&str>) -> Lines {
     let mut found = Lines::new();

@@ -3,11 +3,12 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use kustos::archive::catalog::Catalog;
+use kustos::archive::catalog::{Catalog, Scope};
 use kustos::archive::outbox::FindingRow;
+use kustos::archive::read;
 
 use super::common::daemon::{Daemon, until};
-use super::common::{Lines, stored_lines};
+use super::common::{Lines, count};
 
 /// See the file's doc.
 pub(crate) struct Site {
@@ -78,8 +79,26 @@ impl Site {
         all.into_iter().find(|it| it.rule == rule)
     }
 
-    /// What is stored, and how often.
+    /// The events and the other bodies that are stored, and how often each.
     pub(crate) fn stored(&self) -> Lines {
-        stored_lines(&self.archive, None)
+        self.stored_of(None)
+    }
+
+    /// As [`Site::stored`], of one cluster.
+    pub(crate) fn stored_of(&self, cluster: Option<&str>) -> Lines {
+        let mut found = Lines::new();
+        for file in Catalog::open(&self.archive).unwrap().files(&Scope::default()).unwrap() {
+            if cluster.is_some_and(|it| it != file.cluster) {
+                continue;
+            }
+            // What events came in is kept too, with a mark in place of each of them.
+            let event = |line: read::Line<'_>| {
+                if !line.bytes.contains(&0x1e) {
+                    count(&mut found, line.bytes);
+                }
+            };
+            read::lines(&file.path, event).unwrap();
+        }
+        found
     }
 }

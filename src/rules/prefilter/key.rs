@@ -154,10 +154,11 @@ impl Lexicon {
         if let Some(text) = leaf.text() {
             if let Some(literals) = &self.literals {
                 literals.find(text, found);
-            } else if text.is_ascii() {
-                push(self.texts.find(text), found);
-            } else {
-                push(self.texts.find(&lower(text)), found);
+            } else if !self.texts.is_empty() {
+                // What is found as it is, is in lower case but for its ASCII letters.
+                let as_it_is = self.texts.find(text);
+                let other = as_it_is.is_none() && !text.is_ascii();
+                push(if other { self.texts.find(&lower(text)) } else { as_it_is }, found);
             }
         }
         if !self.numbers.is_empty()

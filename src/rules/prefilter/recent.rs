@@ -4,7 +4,7 @@
 use super::word::hash;
 
 /// How many values are remembered per key. A value displaces the one in its place.
-const PLACES: usize = 512;
+const PLACES: usize = 1_024;
 
 /// Longer values are searched every time.
 const VALUE_BYTES_MAX: usize = 512;

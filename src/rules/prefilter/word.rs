@@ -70,7 +70,8 @@ impl Table {
         loop {
             let place = self.slots.get(at).filter(|it| **it != NONE)?;
             let (known, number) = self.texts.get(*place as usize)?;
-            if known.eq_ignore_ascii_case(text) {
+            // Nearly every value that is found is written as it is asked for.
+            if **known == *text || known.eq_ignore_ascii_case(text) {
                 return Some(*number);
             }
             at = self.after(at);

@@ -292,6 +292,8 @@ impl<H: Holder> ClientContext for Context<H> {
             RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
                 tracing::debug!(part, "librdkafka: {text}");
             }
+            // It is told by the commit itself, and tried again.
+            _ if part == "COMMITFAIL" => tracing::debug!(part, "librdkafka: {text}"),
             _ => tracing::warn!(part, "librdkafka: {text}"),
         }
     }

@@ -29,7 +29,7 @@ use crate::source::{Fate, Receipt};
 const BODY_WITHIN: Duration = Duration::from_secs(25);
 
 /// How long and how much of a body is read that is not taken, so that its sender sees the answer.
-const DISCARD_WITHIN: Duration = Duration::from_secs(5);
+const DISCARD_WITHIN: Duration = Duration::from_secs(15);
 const DISCARD_BYTES_MAX: usize = 64 << 20;
 
 /// Between two looks whether there is room in the pipeline.
@@ -136,9 +136,18 @@ async fn post(port: &Port, route: &Route, peer: &Peer, parts: &Parts, body: Inco
         Ok(Ok((bytes, reserved))) => {
             let (told, receipt) = route.inflight.join(Sha256::digest(&bytes).into(), reserved);
             // Sent again while it is under way: one copy is enough.
+            let length = bytes.len();
             let first = receipt.map(|it| (bytes, it));
-            let within = patience(route, port.clock.elapsed().saturating_sub(began));
-            keep(route, within, told, first).await
+            let arrived = port.clock.elapsed();
+            let within = patience(route, arrived.saturating_sub(began));
+            let said = keep(route, within, told, first).await;
+            let waited = port.clock.elapsed().saturating_sub(arrived);
+            if said.code == StatusCode::OK && waited < route.place.answer_within / 2 {
+                route.inflight.widen(length);
+            } else if waited >= within {
+                route.inflight.narrow();
+            }
+            said
         }
     }
 }

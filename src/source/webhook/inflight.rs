@@ -12,6 +12,9 @@ use tokio::sync::watch;
 
 use crate::source::{Fate, Receipt};
 
+/// However slow commits are, so much is let in: a few batches.
+const ROOM_BYTES_MIN: usize = 1 << 20;
+
 /// SHA-256 of a body.
 type Key = [u8; 32];
 
@@ -23,12 +26,29 @@ pub(super) type Waiting = watch::Receiver<Option<Fate>>;
 pub(super) struct Inflight {
     bytes: AtomicUsize,
     bytes_max: usize,
+    /// How many of `bytes_max` are given out: what can be committed in time. Beyond it, everybody would wait in
+    /// vain, come again, and be in the way of those who come again as well.
+    room: AtomicUsize,
     waiting: Mutex<BTreeMap<Key, Waiting>>,
 }
 
 impl Inflight {
     pub(super) fn new(bytes_max: usize) -> Arc<Inflight> {
-        Arc::new(Inflight { bytes: AtomicUsize::new(0), bytes_max, waiting: Mutex::default() })
+        let (bytes, room) = (AtomicUsize::new(0), AtomicUsize::new(bytes_max));
+        Arc::new(Inflight { bytes, bytes_max, room, waiting: Mutex::default() })
+    }
+
+    /// A body was not durable in time: what is in flight is too much.
+    pub(super) fn narrow(&self) {
+        let half = (self.bytes() / 2).max(ROOM_BYTES_MIN.min(self.bytes_max));
+        self.room.fetch_min(half, Ordering::SeqCst);
+    }
+
+    /// A body of that many bytes was durable early: there can be more.
+    pub(super) fn widen(&self, bytes: usize) {
+        let wider = |it: usize| Some(it.saturating_add(bytes).min(self.bytes_max));
+        let widened = self.room.fetch_update(Ordering::SeqCst, Ordering::SeqCst, wider);
+        assert!(widened.is_ok(), "there is always an answer how wide it is");
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -76,7 +96,12 @@ impl Reserved {
     /// Makes it that many, if it is fewer. False: there is no room for them.
     pub(super) fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
-        let fits = |it: usize| it.checked_add(more).filter(|it| *it <= self.of.bytes_max);
+        let room = self.of.room.load(Ordering::SeqCst);
+        let fits = |it: usize| {
+            // The largest body has to get in at some time: alone.
+            let room = if it == self.bytes { self.of.bytes_max } else { room };
+            it.checked_add(more).filter(|it| *it <= room)
+        };
         let grown = self.of.bytes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fits).is_ok();
         if grown {
             self.bytes += more;
@@ -105,6 +130,30 @@ mod tests {
         assert_eq!((*told.borrow(), inflight.bytes()), (None, 7));
         receipt.unwrap().keep();
         assert_eq!((*told.borrow(), inflight.bytes()), (Some(Fate::Kept), 0));
+    }
+
+    #[test]
+    fn less_is_let_in_while_commits_are_late_and_more_again_when_they_are_early() {
+        const MIB: usize = 1 << 20;
+        let inflight = Inflight::new(8 * MIB);
+        let held = inflight.reserve(6 * MIB).unwrap();
+        inflight.narrow();
+        // Who else is late by the same bytes says nothing new.
+        inflight.narrow();
+        drop(held);
+        let held = inflight.reserve(2 * MIB).unwrap();
+        assert!(inflight.reserve(2 * MIB).is_none());
+        assert!(inflight.reserve(MIB).is_some());
+        inflight.widen(MIB);
+        assert!(inflight.reserve(2 * MIB).is_some());
+        drop(held);
+        inflight.narrow();
+        // Alone, any body that is allowed at all.
+        assert!(inflight.reserve(8 * MIB).is_some() && inflight.reserve(9 * MIB).is_none());
+        inflight.widen(100 * MIB);
+        let held = inflight.reserve(4 * MIB).unwrap();
+        assert!(inflight.reserve(4 * MIB).is_some() && inflight.reserve(5 * MIB).is_none());
+        drop(held);
     }
 
     #[test]

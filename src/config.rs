@@ -16,12 +16,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub mod falco;
+pub mod kafka;
 pub mod placeholders;
 pub mod quantity;
 pub mod settings;
 pub mod webhook;
 
 pub use falco::{Falco, RuleMatching, RuleMatchingError};
+pub use kafka::KafkaSource;
 pub use quantity::{ByteSize, Period};
 pub use settings::{Secret, SecretError, Settings, SettingsError};
 pub use webhook::WebhookSource;
@@ -31,9 +33,6 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Longest name of a cluster, a source or a sink.
 const NAME_BYTES_MAX: usize = 63;
-
-/// Kinds of source that are planned and not built.
-const LATER: [&str; 1] = ["kafka"];
 
 /// The smallest and largest value of each bounded span of time.
 const KEEP: (Period, Period) = (Period::days(1), Period::days(36_525));
@@ -101,6 +100,9 @@ pub struct Config {
 pub struct Archive {
     /// The archive's folder.
     pub dir: PathBuf,
+    /// The name of this replica among those that share the folder: its own archive is in `replicas/`. Default: it is alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<String>,
     /// How long an event is kept, counted from its own time. Default: six years, 2192 days.
     #[serde(default = "keep")]
     pub keep: Period,
@@ -123,6 +125,8 @@ pub enum Source {
     File(FileSource),
     /// An endpoint for the audit webhook of API servers.
     Webhook(WebhookSource),
+    /// Topics of a Kafka cluster, read as a member of a consumer group.
+    Kafka(Box<KafkaSource>),
 }
 
 /// A log file that an API server writes and rotates.
@@ -302,14 +306,6 @@ pub enum ConfigError {
         /// The known key that it may stand for.
         nearest: Option<String>,
     },
-    /// A source this version cannot read.
-    #[error("{at}: source kind {kind:?} is not in this version; it reads \"file\" and \"webhook\"")]
-    SourceKind {
-        /// Where.
-        at: Place,
-        /// The kind.
-        kind: String,
-    },
     /// A value of the wrong form, out of its bounds, missing, or no YAML at all.
     #[error("{at}: {why}")]
     Invalid {
@@ -346,7 +342,6 @@ impl Config {
             let why = format!("the file is longer than {}", ByteSize(FILE_BYTES_MAX));
             return Err(invalid(file, "", why));
         }
-        refuse_later_sources(text, file)?;
         let config: Config = yaml_serde::from_str(text).map_err(|it| explain(&it, file))?;
         config.check(file)?;
         Ok(config)
@@ -364,6 +359,9 @@ impl Config {
         let (archive, limits) = (&self.archive, &self.limits);
         if archive.dir.as_os_str().is_empty() {
             return Err(invalid(file, "archive.dir", "it is empty".to_owned()));
+        }
+        if let Some(replica) = &archive.replica {
+            named(file, "archive.replica", replica)?;
         }
         within(file, "archive.keep", archive.keep, KEEP)?;
         within(file, "archive.part_age_max", archive.part_age_max, PART_AGE)?;
@@ -405,6 +403,11 @@ impl Config {
             named(file, &format!("sources[{at}].cluster"), source.cluster())?;
             let block = format!("sources[{at}].silence_max");
             within(file, &block, source.silence_max(), SILENCE)?;
+            if let Source::Kafka(kafka) = source
+                && let Some((key, why)) = kafka.wrong()
+            {
+                return Err(invalid(file, &format!("sources[{at}].{key}"), why));
+            }
             if let Source::File(log) = source {
                 let block = format!("sources[{at}].rotation.headroom_min");
                 within(file, &block, log.rotation.headroom_min, HEADROOM)?;
@@ -426,12 +429,20 @@ impl Config {
     }
 }
 
+impl Archive {
+    /// The folder that replicas share; `None`: this one is alone.
+    pub fn shared(&self) -> Option<&Path> {
+        self.replica.as_ref().map(|_| &*self.dir)
+    }
+}
+
 impl Source {
     /// The cluster its events are of.
     pub fn cluster(&self) -> &str {
         match self {
             Source::File(it) => &it.cluster,
             Source::Webhook(it) => &it.cluster,
+            Source::Kafka(it) => &it.cluster,
         }
     }
 
@@ -440,6 +451,7 @@ impl Source {
         match self {
             Source::File(it) => it.silence_max,
             Source::Webhook(it) => it.silence_max,
+            Source::Kafka(it) => it.silence_max,
         }
     }
 
@@ -448,6 +460,9 @@ impl Source {
         match self {
             Source::File(it) => it.name.clone().unwrap_or_else(|| it.path.display().to_string()),
             Source::Webhook(it) => it.name(),
+            Source::Kafka(it) => {
+                it.name.clone().unwrap_or_else(|| format!("kafka:{}", it.topics.join(",")))
+            }
         }
     }
 }
@@ -492,23 +507,6 @@ pub fn misnamed(name: &str) -> Option<String> {
             "{name:?} is no name; use 1 to {NAME_BYTES_MAX} of a-z, A-Z, 0-9, -, _ and ., not first a ."
         )
     })
-}
-
-/// A planned kind of source has keys of its own, so it is refused by its kind before serde
-/// refuses it by a key that would be right.
-fn refuse_later_sources(text: &str, file: &Path) -> Result<(), ConfigError> {
-    // Text that is no YAML is refused by the typed reading, with a line.
-    let Ok(all) = yaml_serde::from_str::<yaml_serde::Value>(text) else { return Ok(()) };
-    let sources = all.get("sources").and_then(yaml_serde::Value::as_sequence);
-    for (at, source) in sources.into_iter().flatten().enumerate() {
-        let kind = source.get("kind").and_then(yaml_serde::Value::as_str).unwrap_or_default();
-        if LATER.contains(&kind) {
-            let at =
-                Place { file: file.to_owned(), line: None, block: format!("sources[{at}].kind") };
-            return Err(ConfigError::SourceKind { at, kind: kind.to_owned() });
-        }
-    }
-    Ok(())
 }
 
 /// Turns the parser's words into ours: place first, then what is wrong.
@@ -726,8 +724,12 @@ sinks:
                 r#"kustos.yaml, placeholders: "admins" stands for nothing; give it a value"#,
             ),
             (
-                "archive: {dir: a}\nsources: [{kind: kafka, brokers: [k]}]",
-                r#"kustos.yaml, sources[0].kind: source kind "kafka" is not in this version; it reads "file" and "webhook""#,
+                "archive: {dir: a}\nsources: [{kind: kafak, cluster: a}]",
+                "kustos.yaml, line 2, sources[0].kind: unknown variant `kafak`, expected one of `file`, `webhook`, `kafka`",
+            ),
+            (
+                "archive: {dir: a}\nsources: [{kind: kafka, cluster: a, brokers: [], topics: [t]}]",
+                "kustos.yaml, sources[0].brokers: give at least one broker, as host:port",
             ),
             (
                 "archive: {dir: a}\nsources: [{kind: file, cluster: a/b, path: p}]",

@@ -174,6 +174,12 @@ table! {
         "NUL bytes before lines of a log, which hold nothing and are not kept";
     source_silent: Family<SourceLabel, Gauge> = Family::default(), Gauge, ["source"],
         "1 while nothing has come from a source for longer than expected, else 0";
+    source_lag_records: Family<SourceLabel, Gauge> = Family::default(), Gauge, ["source"],
+        "Messages that brokers hold and that this process, of the partitions it has, has not yet read";
+    source_records_empty: Family<SourceLabel, Counter> = Family::default(), Counter, ["source"],
+        "Messages without a value: there was nothing to keep";
+    source_records_unnamed: Family<SourceLabel, Counter> = Family::default(), Counter, ["source"],
+        "Messages that name no cluster although they should; they are filed under the source's";
     webhook_requests: Family<WebhookLabels, Counter> = Family::default(), Counter, ["source", "code"],
         "Requests to a webhook source, by the code they were answered with";
     webhook_answer_seconds: Histogram = Histogram::new(ANSWER_BUCKETS), Histogram, [],
@@ -312,6 +318,9 @@ mod tests {
         metrics.source_headroom_seconds.touch();
         metrics.source_nul_bytes.touch();
         metrics.source_silent.touch();
+        metrics.source_lag_records.touch();
+        metrics.source_records_empty.touch();
+        metrics.source_records_unnamed.touch();
         metrics.archive_stalled.touch();
         metrics.webhook_requests.touch();
         metrics.webhook_inflight_bytes.touch();

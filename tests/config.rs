@@ -75,6 +75,7 @@ fn is_block(root: &Value, schema: &Value) -> bool {
     schema.get("properties").is_some() || schema.get("oneOf").is_some()
 }
 
+/// What a reference leads to; of what may be left out, what it is when it is there.
 fn follow<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
     // A block that may be left out is written as itself or null.
     let block = schema.get("anyOf").and_then(|it| it.get(0)).filter(|it| it.get("$ref").is_some());

@@ -80,6 +80,14 @@ pub enum CatalogError {
         "{0} is no archive: it has no catalog.sqlite (`kustos ingest --archive DIR FILE` makes one)"
     )]
     Missing(PathBuf),
+    /// Replicas share the folder, and each has an archive of its own in it.
+    #[error("{dir} is shared by replicas: name the archive of one of them, such as {one}")]
+    Shared {
+        /// The folder.
+        dir: PathBuf,
+        /// One of the archives.
+        one: PathBuf,
+    },
     /// A newer kustos wrote it.
     #[error("the catalog {path} has format {found}; this version reads format {FORMAT}")]
     Format {
@@ -157,7 +165,10 @@ impl Catalog {
     /// When there is none, SQLite refuses, or the format is unknown.
     pub fn open(dir: &Path) -> Result<Catalog, CatalogError> {
         if !dir.join("catalog.sqlite").is_file() {
-            return Err(CatalogError::Missing(dir.to_owned()));
+            return Err(match stored::replicas(dir).unwrap_or_default().into_iter().next() {
+                Some(one) => CatalogError::Shared { dir: dir.to_owned(), one },
+                None => CatalogError::Missing(dir.to_owned()),
+            });
         }
         let catalog = Catalog::connect(dir, OpenFlags::empty())?;
         catalog.check_format()?;

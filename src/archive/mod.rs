@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod part;
 pub mod read;
 pub mod recover;
+pub mod replicas;
 pub mod retain;
 pub mod rulesets;
 pub mod schema;

@@ -1,6 +1,7 @@
 //! What lies in an archive: its files, where they lie, and how far its sources are kept.
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use crate::hex::hex;
 
@@ -54,17 +55,43 @@ pub fn part_path(dir: &Path, id: &str) -> PathBuf {
 /// Where a segment lies.
 pub fn segment_path(dir: &Path, cluster: &str, date: &str, id: &str) -> PathBuf {
     dir.join("segments")
-        .join(format!("cluster={}", folder(cluster)))
+        .join(format!("cluster={}", plain_name(cluster)))
         .join(format!("date={date}"))
         .join(format!("{id}.parquet"))
 }
 
-/// A cluster's name as Hive writes it in a path: what could be more than a name is percent-encoded.
-fn folder(cluster: &str) -> String {
+/// Where the archive of a replica is in the folder that it shares with others.
+pub fn replica_path(shared: &Path, replica: &str) -> PathBuf {
+    shared.join(REPLICAS).join(plain_name(replica))
+}
+
+/// The replicas' archives in a folder, in the order of their names; none where no replicas share it.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn replicas(shared: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(shared.join(REPLICAS)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let paths = entries.map(|it| it.map(|it| it.path())).collect::<io::Result<Vec<_>>>()?;
+    // One that has no catalog yet has kept nothing yet.
+    let mut found: Vec<PathBuf> =
+        paths.into_iter().filter(|it| it.join("catalog.sqlite").is_file()).collect();
+    found.sort();
+    Ok(found)
+}
+
+/// The replicas' archives, in the folder they share.
+const REPLICAS: &str = "replicas";
+
+/// A name as Hive writes it in a path: what could be more than a name is percent-encoded.
+pub(super) fn plain_name(given: &str) -> String {
     let plain = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_' | b'.');
-    let mut name = String::with_capacity(cluster.len());
-    for byte in cluster.bytes() {
-        if plain(byte) && cluster != "." && cluster != ".." {
+    let mut name = String::with_capacity(given.len());
+    for byte in given.bytes() {
+        if plain(byte) && given != "." && given != ".." {
             name.push(char::from(byte));
         } else {
             name.push('%');
@@ -80,8 +107,8 @@ mod tests {
 
     #[test]
     fn a_clusters_name_cannot_leave_its_folder() {
-        assert_eq!(folder("prod-eu_1.a"), "prod-eu_1.a");
-        assert_eq!(folder("../x y"), "..%2Fx%20y");
-        assert_eq!(folder(".."), "%2E%2E");
+        assert_eq!(plain_name("prod-eu_1.a"), "prod-eu_1.a");
+        assert_eq!(plain_name("../x y"), "..%2Fx%20y");
+        assert_eq!(plain_name(".."), "%2E%2E");
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::webhooks::ports;
 use crate::cause;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Secret, Settings, Source};
+use crate::config::{Config, KafkaSource, Secret, Settings, Source};
 use crate::metrics::Metrics;
 use crate::rules;
 use crate::sink::{self, KINDS};
@@ -121,11 +121,32 @@ fn load(path: &Path) -> anyhow::Result<Config> {
 fn check(path: &Path) -> anyhow::Result<String> {
     let config = load(path)?;
     sink::build(&config.sinks).with_context(|| path.display().to_string())?;
+    check_sources(&config).with_context(|| path.display().to_string())?;
     check_rules(&config).with_context(|| path.display().to_string())?;
     let mut notes: String = config.sinks.iter().flat_map(unread).collect();
     notes.extend(unusable(&config));
     say(std::io::stderr(), &notes)?;
     Ok(config.shown())
+}
+
+/// Makes the clients of the sources that have one; they connect to nothing.
+fn check_sources(config: &Config) -> anyhow::Result<()> {
+    for (at, source) in config.sources.iter().enumerate() {
+        if let Source::Kafka(source) = source {
+            check_kafka(source).with_context(|| format!("sources[{at}].options"))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(feature = "kafka")]
+fn check_kafka(source: &KafkaSource) -> anyhow::Result<()> {
+    Ok(crate::pipeline::kafka::KafkaSource::check(source)?)
+}
+
+#[cfg(not(feature = "kafka"))]
+fn check_kafka(_: &KafkaSource) -> anyhow::Result<()> {
+    anyhow::bail!(super::shared::NO_KAFKA)
 }
 
 /// Compiles every rule the file names.
@@ -223,6 +244,18 @@ sources:
         let wrong = checked("archive: {dir: a}\nrules: [/nowhere/rules]").unwrap_err();
         assert!(
             wrong.starts_with("DIR/kustos.yaml: ") && wrong.contains("/nowhere/rules"),
+            "{wrong}"
+        );
+    }
+
+    #[cfg(feature = "kafka")]
+    #[test]
+    fn a_setting_that_librdkafka_does_not_know_is_named_with_its_place() {
+        let text = "archive: {dir: a}\nsources: [{kind: kafka, cluster: c, brokers: ['k:9092'], topics: [t], options: {fetch.mim.bytes: '1'}}]";
+        let wrong = checked(text).unwrap_err();
+        assert!(
+            wrong.starts_with("DIR/kustos.yaml: sources[0].options: ")
+                && wrong.contains("fetch.mim.bytes"),
             "{wrong}"
         );
     }

@@ -1,6 +1,6 @@
 //! `kustos run`: the daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use super::webhooks::Ports;
 use crate::archive::keep::Policy;
 use crate::archive::recover::Archive;
 use crate::archive::rulesets;
+use crate::archive::stored;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, LogFormat, Settings};
+use crate::config::{self, Config, KafkaSource, LogFormat, Settings};
 use crate::detect::Limits;
 use crate::metrics::{
     EventLabels, FindingLabels, MarkedLabels, Metrics, SourceLabel, SourceLabels, stage,
@@ -22,7 +23,7 @@ use crate::pipeline::archivist::{Archivist, Committed, Pace};
 use crate::pipeline::daemon::{self, Daemon, Watcher};
 use crate::pipeline::headroom::Rotation;
 use crate::pipeline::in_force::InForce;
-use crate::pipeline::intake::{Observer, Source, SourceName};
+use crate::pipeline::intake::{Note, Observer, Source, SourceName};
 use crate::pipeline::lanes::Width;
 use crate::pipeline::silence::Expected;
 use crate::pipeline::tail::FileSource;
@@ -59,7 +60,7 @@ pub struct Args {
 /// # Errors
 /// When the configuration or a rule is broken, or the archive cannot be written.
 pub fn run(args: &Args) -> Result<u8> {
-    let config = Config::load(&args.config)?;
+    let (config, shared) = housed(Config::load(&args.config)?);
     let json = match config.log.format {
         LogFormat::Auto => None,
         LogFormat::Human => Some(false),
@@ -94,7 +95,7 @@ pub fn run(args: &Args) -> Result<u8> {
         reload: reloading.answer(),
     };
     let (serving, outbox) = runtime.block_on(edges(&config, sinks, state, &clock))?;
-    let sources = sources(&config, &metrics, &clock);
+    let sources = sources(&config, shared.as_deref(), &metrics, &clock)?;
     let told = Told { metrics, readiness, bell: outbox.bell(), clock: Arc::clone(&clock) };
     let width = Width::default();
     let daemon = Daemon {
@@ -135,10 +136,23 @@ fn sinks(config: &Config) -> Result<Vec<Named>> {
         .map_err(|error| super::shared::Usage(format!("{:#}", anyhow::Error::from(error))).into())
 }
 
-fn sources(config: &Config, metrics: &Metrics, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Source>> {
+/// The configuration with this replica's own archive in the place of the folder it shares, and that folder.
+fn housed(mut config: Config) -> (Config, Option<PathBuf>) {
+    let Some(replica) = &config.archive.replica else { return (config, None) };
+    let home = stored::replica_path(&config.archive.dir, replica);
+    let shared = std::mem::replace(&mut config.archive.dir, home);
+    (config, Some(shared))
+}
+
+fn sources(
+    config: &Config,
+    shared: Option<&Path>,
+    metrics: &Metrics,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Box<dyn Source>>> {
     let ports = Ports::new(config, metrics, clock);
     let line_bytes_max = usize::try_from(config.limits.line_bytes_max.0).unwrap_or(usize::MAX);
-    let source = |it: &config::Source| -> Box<dyn Source> {
+    let source = |it: &config::Source| -> Result<Box<dyn Source>> {
         let name = SourceName { cluster: it.cluster().into(), name: it.name().into() };
         match it {
             config::Source::File(it) => {
@@ -148,9 +162,10 @@ fn sources(config: &Config, metrics: &Metrics, clock: &Arc<dyn Clock>) -> Vec<Bo
                     max_age: it.rotation.max_age.0,
                     headroom_min: it.rotation.headroom_min.0,
                 };
-                Box::new(FileSource { name, path: it.path.clone(), line_bytes_max, rotation })
+                Ok(Box::new(FileSource { name, path: it.path.clone(), line_bytes_max, rotation }))
             }
-            config::Source::Webhook(it) => Box::new(ports.source(it, name)),
+            config::Source::Kafka(it) => kafka(name, it, shared),
+            config::Source::Webhook(it) => Ok(Box::new(ports.source(it, name))),
         }
     };
     config.sources.iter().map(source).collect()
@@ -164,6 +179,18 @@ fn expected(config: &Config) -> Vec<Expected> {
         Expected { name, streams, silence_max: it.silence_max().0 }
     };
     config.sources.iter().map(expected).filter(|it| !it.silence_max.is_zero()).collect()
+}
+
+#[cfg(feature = "kafka")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+fn kafka(name: SourceName, it: &KafkaSource, shared: Option<&Path>) -> Result<Box<dyn Source>> {
+    let shared = shared.map(Path::to_owned);
+    Ok(Box::new(crate::pipeline::kafka::KafkaSource { name, config: it.clone(), shared }))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn kafka(_: SourceName, _: &KafkaSource, _: Option<&Path>) -> Result<Box<dyn Source>> {
+    Err(super::shared::Usage(super::shared::NO_KAFKA.to_owned()).into())
 }
 
 fn archivist(
@@ -226,6 +253,20 @@ impl Observer for Told {
             .source_lag_bytes
             .get_or_create(&label)
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    fn behind(&self, source: &SourceName, records: Option<u64>) {
+        let label = SourceLabel { source: source.name.to_string() };
+        let lag = self.metrics.source_lag_records.get_or_create(&label);
+        lag.set(i64::try_from(records.unwrap_or_default()).unwrap_or(i64::MAX));
+    }
+
+    fn note(&self, source: &SourceName, note: Note) {
+        let counter = match note {
+            Note::Empty => &self.metrics.source_records_empty,
+            Note::Unnamed => &self.metrics.source_records_unnamed,
+        };
+        counter.get_or_create(&SourceLabel { source: source.name.to_string() }).inc();
     }
 
     fn state(&self, source: &SourceName, failure: Option<&str>) {

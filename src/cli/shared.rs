@@ -18,6 +18,11 @@ use crate::source::open::Input;
 /// How soon after the first a second signal counts: a terminal and a supervisor may send one each.
 const SECOND_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// What a build without the feature says of a Kafka source.
+#[cfg(not(feature = "kafka"))]
+pub const NO_KAFKA: &str =
+    "this kustos was built without Kafka: build it with the feature \"kafka\"";
+
 /// The command was used wrongly.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

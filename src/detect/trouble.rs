@@ -18,6 +18,18 @@ pub const KINDS: &[Kind] = &[
         tags: &["attack.defense-evasion", "attack.t1070.002"],
     },
     Kind {
+        id: "kustos-source-gap",
+        title: "Events may have been deleted before they were read",
+        level: Level::High,
+        tags: &["attack.defense-evasion", "attack.t1070.002"],
+    },
+    Kind {
+        id: "kustos-source-rewound",
+        title: "A source ends before what was read of it, and begins anew",
+        level: Level::High,
+        tags: &["attack.defense-evasion", "attack.t1070.002"],
+    },
+    Kind {
         id: "kustos-audit-id-reused",
         title: "An audit ID was used again with other content",
         level: Level::Medium,
@@ -38,12 +50,6 @@ pub const KINDS: &[Kind] = &[
     Kind {
         id: "kustos-source-replaced",
         title: "An audit log was moved away while it was written",
-        level: Level::High,
-        tags: &["attack.defense-evasion", "attack.t1070.002"],
-    },
-    Kind {
-        id: "kustos-source-gap",
-        title: "Part of an audit log may have been deleted before it was read",
         level: Level::High,
         tags: &["attack.defense-evasion", "attack.t1070.002"],
     },

@@ -451,6 +451,11 @@ impl Archivist {
         Ok(rows && self.archive.catalog.next_seq()? == self.next_seq)
     }
 
+    /// Nothing will be committed any more: tells whoever waits for "kept" that it will not come.
+    pub fn lose(&mut self) {
+        self.receipts.clear();
+    }
+
     /// Seals every part, whatever its age.
     ///
     /// # Errors

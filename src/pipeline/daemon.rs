@@ -91,6 +91,9 @@ pub fn run(
         let insistence =
             Insistence { clock: &*daemon.clock, stop: &daemon.stop, stall: &stall, watcher };
         let result = commit_all(daemon, exit, (archivist, &insistence), &quiet);
+        if result.is_err() {
+            archivist.lose();
+        }
         // Whatever ended it, the sources must not go on reading into nothing.
         daemon.stop.ask();
         result

@@ -49,10 +49,24 @@ pub struct Intake<'a> {
 pub trait Observer: Send + Sync {
     /// It has handed over what there was and waits; so many bytes are there that it could not hand over yet.
     fn lag(&self, source: &SourceName, bytes: u64);
+    /// There are so many records that it has not read yet, of all that are for it to read; at none it waits.
+    /// `None`: nothing is for it to read.
+    fn behind(&self, source: &SourceName, records: Option<u64>);
+    /// It came upon something that is worth counting, once.
+    fn note(&self, source: &SourceName, note: Note);
     /// The source works again, or does not.
     fn state(&self, source: &SourceName, failure: Option<&str>);
     /// In so many seconds its writer begins to delete what was not handed over.
     fn headroom(&self, source: &SourceName, seconds: f64);
     /// So many NUL bytes stood before a line.
     fn nul_bytes(&self, source: &SourceName, bytes: u64);
+}
+
+/// What is worth counting of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// It holds nothing, so there is nothing to keep.
+    Empty,
+    /// It should name its cluster and does not.
+    Unnamed,
 }

@@ -18,6 +18,8 @@ pub mod in_force;
 pub mod ingest;
 pub mod intake;
 mod integrity;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod lanes;
 mod quiet;
 pub mod reload;

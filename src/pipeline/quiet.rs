@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::daemon::Watcher;
-use super::intake::{Observer, Source, SourceName};
+use super::intake::{Note, Observer, Source, SourceName};
 
 /// How long nothing has come before silence counts.
 const QUIET: Duration = Duration::from_secs(5);
@@ -92,6 +92,15 @@ impl Observer for Quiet<'_> {
         self.watcher.lag(source, bytes);
     }
 
+    fn behind(&self, source: &SourceName, records: Option<u64>) {
+        self.set(source, records == Some(0));
+        self.watcher.behind(source, records);
+    }
+
+    fn note(&self, source: &SourceName, note: Note) {
+        self.watcher.note(source, note);
+    }
+
     fn state(&self, source: &SourceName, failure: Option<&str>) {
         if failure.is_some() {
             self.set(source, false);
@@ -119,6 +128,8 @@ mod tests {
 
     impl Observer for Nobody {
         fn lag(&self, _: &SourceName, _: u64) {}
+        fn behind(&self, _: &SourceName, _: Option<u64>) {}
+        fn note(&self, _: &SourceName, _: Note) {}
         fn state(&self, _: &SourceName, _: Option<&str>) {}
         fn headroom(&self, _: &SourceName, _: f64) {}
         fn nul_bytes(&self, _: &SourceName, _: u64) {}

@@ -114,6 +114,8 @@ mod tests {
 
     impl Observer for Heard {
         fn lag(&self, _: &SourceName, _: u64) {}
+        fn behind(&self, _: &SourceName, _: Option<u64>) {}
+        fn note(&self, _: &SourceName, _: crate::pipeline::intake::Note) {}
         fn state(&self, _: &SourceName, _: Option<&str>) {}
         fn headroom(&self, _: &SourceName, _: f64) {}
         fn nul_bytes(&self, _: &SourceName, _: u64) {}

@@ -4,6 +4,8 @@ pub mod chunk;
 mod document;
 pub mod find;
 pub mod glob;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod open;
 pub mod place;
 pub mod receipt;

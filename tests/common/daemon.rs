@@ -101,6 +101,16 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts the daemon with that configuration and waits until it runs.
     pub(crate) fn start(config: &Path) -> Daemon {
+        Daemon::start_copying(config, None)
+    }
+
+    /// Starts it and waits until it runs; its log is added to a file as well.
+    pub(crate) fn start_logging(config: &Path, log: &Path) -> Daemon {
+        let copy = File::options().create(true).append(true).open(log).unwrap();
+        Daemon::start_copying(config, Some(copy))
+    }
+
+    fn start_copying(config: &Path, mut copy: Option<File>) -> Daemon {
         let mut child = Command::new(env!("CARGO_BIN_EXE_kustos"))
             .args(["run", "--config"])
             .arg(config)
@@ -114,6 +124,9 @@ impl Daemon {
         let (told, log) = sync_channel(10_000);
         let read = move || {
             for line in stderr.lines().map_while(Result::ok) {
+                if let Some(copy) = &mut copy {
+                    writeln!(copy, "{line}").unwrap();
+                }
                 let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 // Nobody may be listening any more.
                 drop(told.try_send(line));

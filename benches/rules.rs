@@ -2,7 +2,8 @@
 //!
 //! `CORPUS=FILE cargo bench --bench rules` takes another file than the genuine sample. Every round
 //! decodes the corpus alone and then decodes and matches it, so that a row's figure is a difference
-//! of neighbours in time; the median over the rounds is printed. `rsigma-eval` runs the same rules
+//! of neighbours in time; the median over the rounds is printed. As in a worker, a chunk's lines are all
+//! decoded before the first is matched. `rsigma-eval` runs the same rules
 //! over the first events of the same corpus. Matches are counted, and must be as many as trying every
 //! rule on every event gives.
 #![allow(
@@ -17,6 +18,7 @@ use common::family;
 use kustos::decode;
 use kustos::event::Event;
 use kustos::rules::{LoadOptions, RuleSet, Scratch, load_text};
+use kustos::source::chunk::CHUNK_BYTES;
 use rsigma_eval::Engine;
 use rsigma_eval::event::JsonEvent;
 use rsigma_parser::parse_sigma_yaml;
@@ -92,14 +94,30 @@ fn shipped_texts() -> Vec<(String, String)> {
     rules.texts().map(|(name, text)| (name.to_owned(), text.to_owned())).collect()
 }
 
-fn matched(rules: &RuleSet, lines: &[&[u8]]) -> usize {
-    let (mut scratch, mut found, mut sum) = (Scratch::default(), Vec::new(), 0);
+/// Decodes the lines a chunk at a time, and hands each chunk's events to `take`.
+fn each_chunk<'l>(lines: &[&'l [u8]], mut take: impl FnMut(&[Event<'l>])) {
+    let mut events = Vec::new();
+    let mut bytes = 0;
     for line in lines {
-        if let Ok(event) = decode::line(line) {
-            rules.matches(&event, &mut scratch, &mut found);
-            sum += found.len();
+        events.extend(decode::line(line));
+        bytes += line.len() + 1;
+        if bytes >= CHUNK_BYTES {
+            take(&events);
+            events.clear();
+            bytes = 0;
         }
     }
+    take(&events);
+}
+
+fn matched(rules: &RuleSet, lines: &[&[u8]]) -> usize {
+    let (mut scratch, mut found, mut sum) = (Scratch::default(), Vec::new(), 0);
+    each_chunk(lines, |events| {
+        for event in events {
+            rules.matches(event, &mut scratch, &mut found);
+            sum += found.len();
+        }
+    });
     sum
 }
 
@@ -109,8 +127,9 @@ fn row(corpus: &[u8], lines: &[&[u8]], name: &str, rules: &RuleSet) {
     let mut pairs: Vec<(f64, f64)> = (0..ROUNDS)
         .map(|_| {
             let decode = common::seconds(ClockId::ThreadCPUTime, || {
-                let whole = |it: &&&[u8]| decode::line(it).is_ok_and(|it: Event<'_>| it.is_audit());
-                std::hint::black_box(lines.iter().filter(whole).count());
+                each_chunk(lines, |events| {
+                    std::hint::black_box(events.iter().filter(|it| it.is_audit()).count());
+                });
             });
             let both = common::seconds(ClockId::ThreadCPUTime, || matches = matched(rules, lines));
             (decode, both - decode)

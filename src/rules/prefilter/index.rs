@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::alike::Features;
 use super::demand::{self, Demands};
 use super::key::{Key, Lexicon, Memory, Source};
 use super::share::{self, share};
@@ -33,6 +34,9 @@ pub(in crate::rules) struct Prefilter {
     identity: u64,
     rules: u32,
     lexicons: Vec<Lexicon>,
+    /// By lexicon: the words of an event follow from its features.
+    settled: Vec<bool>,
+    features: Features,
     branches: Vec<Branch>,
     top: u32,
 }
@@ -74,6 +78,7 @@ impl Prefilter {
             // Literals too many for an automaton are not asked for; the rules are tried instead.
             if let Ok(lexicon) = Lexicon::new(key, &words, way(key, &ways)) {
                 let shares = words.iter().map(|it| share(key, it)).collect();
+                tree.settled.push(tree.features.add(key, lexicon.looks_inside()));
                 tree.lexicons.push(lexicon);
                 shelves.push(Shelf { key, words, shares });
             }
@@ -97,29 +102,58 @@ impl Prefilter {
             memory.candidates.extend(0..self.rules);
             return;
         }
-        memory.open.push(self.top);
-        while let Some(branch) = memory.open.pop().and_then(|it| self.branches.get(it as usize)) {
-            match branch {
-                Branch::Rules(rules) => memory.candidates.extend_from_slice(rules),
-                Branch::Split { lexicon, ways, other } => {
-                    if let Some(other) = other {
-                        memory.open.push(*other);
-                    }
-                    let Some(words) = self.lexicons.get(*lexicon as usize) else { continue };
-                    for at in memory.words(*lexicon, words, context) {
-                        let word = memory.word(at);
-                        let way =
-                            word.and_then(|it| ways.binary_search_by_key(&it, |way| way.0).ok());
-                        if let Some((_, way)) = way.and_then(|it| ways.get(it)) {
-                            memory.open.push(*way);
-                        }
-                    }
-                }
-            }
+        let (place, known) = memory.alike.find(&self.features, context.event);
+        if !known {
+            self.settle(context, memory);
+            let (rules, open) = (&*memory.candidates, &*memory.unsettled);
+            memory.alike.note(place, (&self.features, context.event), (rules, open));
+            memory.open.append(&mut memory.unsettled);
+        } else {
+            memory.alike.recall(place, &mut memory.candidates, &mut memory.open);
+        }
+        while let Some(at) = memory.open.pop() {
+            self.pass(at, context, memory);
         }
         if memory.candidates.len() > 1 {
             memory.candidates.sort_unstable();
             memory.candidates.dedup();
+        }
+    }
+
+    /// Walks as far as the event's features lead; the branches where they do not suffice are left.
+    fn settle(&self, context: &Context<'_, '_>, memory: &mut Memory) {
+        memory.open.push(self.top);
+        while let Some(at) = memory.open.pop() {
+            let settled = match self.branches.get(at as usize) {
+                Some(Branch::Split { lexicon, .. }) => {
+                    self.settled.get(*lexicon as usize) == Some(&true)
+                }
+                _ => true,
+            };
+            if settled {
+                self.pass(at, context, memory);
+            } else {
+                memory.unsettled.push(at);
+            }
+        }
+    }
+
+    /// Passes one branch: takes its rules, or opens the ways on.
+    fn pass(&self, at: u32, context: &Context<'_, '_>, memory: &mut Memory) {
+        match self.branches.get(at as usize) {
+            None => {}
+            Some(Branch::Rules(rules)) => memory.candidates.extend_from_slice(rules),
+            Some(Branch::Split { lexicon, ways, other }) => {
+                memory.open.extend(*other);
+                let Some(words) = self.lexicons.get(*lexicon as usize) else { return };
+                for at in memory.words(*lexicon, words, context) {
+                    let word = memory.word(at);
+                    let way = word.and_then(|it| ways.binary_search_by_key(&it, |way| way.0).ok());
+                    if let Some((_, way)) = way.and_then(|it| ways.get(it)) {
+                        memory.open.push(*way);
+                    }
+                }
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use aho_corasick::BuildError;
 
+use super::alike::Alike;
 use super::literal::Literals;
 use super::recent::Recent;
 use super::word::{Table, Word};
@@ -146,7 +147,7 @@ impl Lexicon {
     }
 
     /// Whether any rule asks for more than that the field is there.
-    fn looks_inside(&self) -> bool {
+    pub(super) fn looks_inside(&self) -> bool {
         self.literals.is_some() || !self.numbers.is_empty() || !self.texts.is_empty()
     }
 
@@ -194,6 +195,10 @@ pub(in crate::rules) struct Memory {
     /// By the number of the lexicon, for the rule set with this identity.
     recent: Vec<Recent>,
     identity: u64,
+    /// For the same.
+    pub(super) alike: Alike,
+    /// Branches that are left by the walk along what repeats.
+    pub(super) unsettled: Vec<u32>,
     /// Branches that are still to be visited.
     pub(super) open: Vec<u32>,
     /// The rules that could match.
@@ -217,12 +222,14 @@ impl Memory {
     pub(super) fn begin(&mut self, identity: u64, lexicons: usize) {
         if self.identity != identity {
             self.identity = identity;
+            self.alike.clear();
             self.recent.clear();
             self.recent.resize_with(lexicons, Recent::default);
         }
         self.stamp += 1;
         self.words.clear();
         self.open.clear();
+        self.unsettled.clear();
         self.candidates.clear();
         if self.known.len() < lexicons {
             self.known.resize(lexicons, Known::default());

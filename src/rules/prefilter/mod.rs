@@ -5,11 +5,12 @@
 //! `index` sorts all rules by that into a decision tree, which an event walks from the top; `key`
 //! says which words an event has, once each, and only where the tree asks; `word` and `literal` find
 //! a field's words in a table and in one Aho-Corasick pass, which `recent` spares where a value
-//! repeats.
+//! repeats; and `alike` spares the walk where an event repeats in all that the walk asks for.
 //!
 //! **Invariant:** the candidates may be too many rules, never too few. What is not understood
 //! demands nothing.
 
+mod alike;
 mod demand;
 mod index;
 mod key;

@@ -1,7 +1,7 @@
 //! What was found in values met before: user agents, user names and the authorizer's reasons repeat
 //! all day, and looking a value up is several times cheaper than searching it again.
 
-use super::word::hash;
+use super::word::{hash, same};
 
 /// How many values are remembered per key. A value displaces the one in its place.
 const PLACES: usize = 1_024;
@@ -24,7 +24,8 @@ struct Known {
 impl Recent {
     /// Adds the words of a value, JSON text, if it is remembered.
     pub(super) fn recall(&self, value: &str, words: &mut Vec<u32>) -> bool {
-        let known = self.places.get(place(value)).filter(|it| it.value == value);
+        let known =
+            self.places.get(place(value)).filter(|it| same(it.value.as_bytes(), value.as_bytes()));
         if let Some(known) = known {
             words.extend_from_slice(&known.words);
         }

@@ -71,7 +71,7 @@ impl Table {
             let place = self.slots.get(at).filter(|it| **it != NONE)?;
             let (known, number) = self.texts.get(*place as usize)?;
             // Nearly every value that is found is written as it is asked for.
-            if **known == *text || known.eq_ignore_ascii_case(text) {
+            if same(known.as_bytes(), text.as_bytes()) || known.eq_ignore_ascii_case(text) {
                 return Some(*number);
             }
             at = self.after(at);
@@ -134,6 +134,32 @@ fn mixed(hash: u64, (first, second): (u64, u64)) -> u64 {
     folded
 }
 
+/// Whether both are the same bytes. They are a word long, as a rule, and calling out to compare them costs more
+/// than comparing them.
+#[inline]
+pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    match (one.first_chunk::<16>(), one.first_chunk::<8>()) {
+        (Some(_), _) => ends::<16>(one) == ends::<16>(other) && inner(one) == inner(other),
+        (None, Some(_)) => ends::<8>(one) == ends::<8>(other),
+        (None, None) => one.iter().zip(other).all(|(one, other)| one == other),
+    }
+}
+
+/// The first and the last so many bytes, which may overlap.
+#[inline]
+fn ends<const N: usize>(bytes: &[u8]) -> (Option<&[u8; N]>, Option<&[u8; N]>) {
+    (bytes.first_chunk(), bytes.last_chunk())
+}
+
+/// What sixteen bytes at either end leave.
+#[inline]
+fn inner(bytes: &[u8]) -> &[u8] {
+    bytes.get(16..bytes.len().saturating_sub(16)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,5 +177,19 @@ mod tests {
         }
         assert_eq!(Table::new(Vec::new()).find("x"), None);
         assert_eq!(Table::default().find("x"), None);
+    }
+
+    #[test]
+    fn texts_of_every_length_are_compared_to_the_last_byte() {
+        for length in 0..70 {
+            let text: Vec<u8> = (0..length).collect();
+            assert!(same(&text, &text));
+            assert!(!same(&text, &[&*text, b"x"].concat()));
+            for at in 0..text.len() {
+                let mut other = text.clone();
+                other[at] ^= 0x80;
+                assert!(!same(&text, &other), "{length} {at}");
+            }
+        }
     }
 }

@@ -105,11 +105,13 @@ struct Known {
     /// Whether there is anything.
     filled: bool,
     there: u64,
-    /// The texts end to end, and how long each is: none is empty but of a field that is missing.
+    /// How long each text is; that of a field that is missing is empty. Here, because it is looked at first.
+    lengths: [u16; REPEATING.len()],
+    /// The texts end to end.
     texts: Vec<u8>,
-    lengths: Vec<u16>,
-    rules: Vec<u32>,
-    open: Vec<u32>,
+    /// The rules, and after so many of them the branches.
+    answer: Vec<u32>,
+    rules: usize,
 }
 
 impl Alike {
@@ -134,9 +136,10 @@ impl Alike {
 
     /// Adds what is remembered at a place: rules that could match, and branches from which to walk on.
     pub(super) fn recall(&self, place: usize, rules: &mut Vec<u32>, open: &mut Vec<u32>) {
-        if let Some(known) = self.places.get(place) {
-            rules.extend_from_slice(&known.rules);
-            open.extend_from_slice(&known.open);
+        let known = self.places.get(place);
+        if let Some((first, rest)) = known.and_then(|it| it.answer.split_at_checked(it.rules)) {
+            rules.extend_from_slice(first);
+            open.extend_from_slice(rest);
         }
     }
 
@@ -150,21 +153,21 @@ impl Alike {
         let Some(known) = self.places.get_mut(place) else { return };
         known.filled = false;
         known.texts.clear();
-        known.lengths.clear();
-        known.rules.clear();
-        known.open.clear();
+        known.answer.clear();
         let bytes: usize = features.texts(event).map(<[u8]>::len).sum();
         if bytes > TEXT_BYTES_MAX || rules.len() + open.len() > ANSWER_MAX {
             return;
         }
-        for text in features.texts(event) {
+        for (text, length) in features.texts(event).zip(&mut known.lengths) {
             known.texts.extend_from_slice(text);
-            known.lengths.extend(u16::try_from(text.len()));
+            // It is at most `TEXT_BYTES_MAX`.
+            *length = u16::try_from(text.len()).unwrap_or(u16::MAX);
         }
         known.filled = true;
         known.there = features.there(event);
-        known.rules.extend_from_slice(rules);
-        known.open.extend_from_slice(open);
+        known.answer.extend_from_slice(rules);
+        known.answer.extend_from_slice(open);
+        known.rules = rules.len();
     }
 }
 
@@ -188,7 +191,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode;
+    use crate::rules::tests::event;
 
     #[test]
     fn only_events_with_the_same_texts_are_alike() {
@@ -207,7 +210,7 @@ mod tests {
             r#"{"level":"Request","objectRef":{"name":"x"}}"#,
             r#"{"verb":"get","level":"\u0052equest","objectRef":{"name":"x"}}"#,
         ];
-        let events = lines.map(|it| decode::line(it.as_bytes()).unwrap());
+        let events = lines.map(event);
         let mut alike = Alike::default();
         let (place, known) = alike.find(&features, &events[0]);
         assert!(!known);
@@ -228,7 +231,7 @@ mod tests {
         let mut features = Features::default();
         assert!(features.add(Key::Values(Source::Field(Field::Verb)), true));
         let known = |alike: &mut Alike, line: &str, rules: &[u32]| {
-            let event = decode::line(line.as_bytes()).unwrap();
+            let event = event(line);
             let (place, _) = alike.find(&features, &event);
             alike.note(place, (&features, &event), (rules, &[1]));
             alike.find(&features, &event).1

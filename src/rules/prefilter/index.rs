@@ -78,9 +78,11 @@ impl Prefilter {
             // Literals too many for an automaton are not asked for; the rules are tried instead.
             if let Ok(lexicon) = Lexicon::new(key, &words, way(key, &ways)) {
                 let shares = words.iter().map(|it| share(key, it)).collect();
-                tree.settled.push(tree.features.add(key, lexicon.looks_inside()));
+                let settled = tree.features.add(key, lexicon.looks_inside());
+                let cost = if settled { share::SETTLED } else { share::cost(key) };
+                tree.settled.push(settled);
                 tree.lexicons.push(lexicon);
-                shelves.push(Shelf { key, words, shares });
+                shelves.push(Shelf { key, words, shares, cost });
             }
         }
         let cost = |rule: u32| nodes.get(rule as usize).map_or(0, Node::cost);
@@ -219,6 +221,8 @@ struct Shelf {
     key: Key,
     words: Vec<Word>,
     shares: Vec<f64>,
+    /// What asking costs, in nanoseconds.
+    cost: f64,
 }
 
 /// One alternative of a rule.
@@ -272,7 +276,7 @@ fn best(placed: &[Placed<'_>], shelves: &[Shelf], asked: &[bool]) -> Option<usiz
                 part * it.entry.cost
             })
             .sum();
-        (at, share::cost(shelf.key) + reached)
+        (at, shelf.cost + reached)
     };
     let open = shelves.iter().enumerate().filter(|(at, _)| asked.get(*at) == Some(&false));
     let best = open.map(cost).min_by(|left, right| left.1.total_cmp(&right.1));

@@ -138,26 +138,20 @@ fn mixed(hash: u64, (first, second): (u64, u64)) -> u64 {
 /// than comparing them.
 #[inline]
 pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() {
-        return false;
-    }
-    match (one.first_chunk::<16>(), one.first_chunk::<8>()) {
-        (Some(_), _) => ends::<16>(one) == ends::<16>(other) && inner(one) == inner(other),
-        (None, Some(_)) => ends::<8>(one) == ends::<8>(other),
-        (None, None) => one.iter().zip(other).all(|(one, other)| one == other),
-    }
+    one.len() == other.len()
+        && match one.len() {
+            0..=3 => one.iter().zip(other).all(|(one, other)| one == other),
+            4..=7 => ends(one).map(u32::from_le_bytes) == ends(other).map(u32::from_le_bytes),
+            8..=15 => ends(one).map(u64::from_le_bytes) == ends(other).map(u64::from_le_bytes),
+            16..=32 => ends(one).map(u128::from_le_bytes) == ends(other).map(u128::from_le_bytes),
+            _ => one == other,
+        }
 }
 
-/// The first and the last so many bytes, which may overlap.
+/// The first and the last so many bytes, which may overlap; all the same where there are fewer.
 #[inline]
-fn ends<const N: usize>(bytes: &[u8]) -> (Option<&[u8; N]>, Option<&[u8; N]>) {
-    (bytes.first_chunk(), bytes.last_chunk())
-}
-
-/// What sixteen bytes at either end leave.
-#[inline]
-fn inner(bytes: &[u8]) -> &[u8] {
-    bytes.get(16..bytes.len().saturating_sub(16)).unwrap_or_default()
+fn ends<const N: usize>(bytes: &[u8]) -> [[u8; N]; 2] {
+    [bytes.first_chunk(), bytes.last_chunk()].map(|it| it.copied().unwrap_or([0; N]))
 }
 
 #[cfg(test)]

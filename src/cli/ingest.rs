@@ -268,6 +268,14 @@ fn summary(job: &Job, total: &Committed, printed: u64) -> Result<()> {
         let events = counted(total.counts.duplicates, "event");
         writeln!(err, "  {events} came again, byte for byte, and stayed stored once")?;
     }
+    let nul = job.progress.nul.load(Ordering::Relaxed);
+    if nul > 0 {
+        writeln!(
+            err,
+            "  {} before lines hold nothing and were left out",
+            counted(nul, "NUL byte")
+        )?;
+    }
     for (flaw, lines) in &total.counts.marked {
         writeln!(err, "  marked {flaw}: {}", HumanCount(*lines))?;
     }

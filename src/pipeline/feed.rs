@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use super::ingest::{InputError, Job};
+use super::ingest::{InputError, Job, Progress};
 use super::lanes::{Entrance, Stream};
 use super::resume::{Located, Named, ResumeError, locate};
 use super::stop::Stop;
@@ -151,10 +151,11 @@ impl Feeder<'_> {
             start: located.offset,
             chain: located.chain,
         });
-        let read = &self.job.progress.read;
+        let Progress { read, nul, .. } = &*self.job.progress;
         let mut end = located.offset;
         let mut put = |chunk: Chunk| {
             read.fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
+            nul.fetch_add(chunk.nul_runs().map(|it| it.1 as u64).sum(), Ordering::Relaxed);
             end = chunk.end();
             self.entrance.put(&of, chunk)
         };

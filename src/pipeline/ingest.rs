@@ -43,6 +43,8 @@ pub struct Progress {
     pub read: AtomicU64,
     /// Bytes that were kept before and were passed over.
     pub known: AtomicU64,
+    /// NUL bytes before lines, which hold nothing and are not kept.
+    pub nul: AtomicU64,
     /// Inputs finished.
     pub inputs: AtomicU64,
 }

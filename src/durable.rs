@@ -5,7 +5,7 @@
 //! the disk. Every step says what a crash there leaves.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -44,18 +44,32 @@ pub fn step<T, E>(
     act: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
     #[cfg(debug_assertions)]
-    match fault::at(name) {
-        None => {}
-        Some(fault::Fault::Failed) => return Err(refused()),
-        Some(fault::Fault::Reported) => return act().and_then(|_| Err(refused())),
-        Some(fault::Fault::Died) => {
-            drop(act());
-            std::process::abort();
-        }
-    }
+    return fault::play(name, None, refused, act);
     #[cfg(not(debug_assertions))]
-    drop((name, refused));
-    act()
+    {
+        drop((name, refused));
+        act()
+    }
+}
+
+/// A [`step`] after which `file` is to hold what `act` put there: a disk may take a part of it. Nothing of the
+/// file lasts before.
+///
+/// # Errors
+/// When `act` fails.
+pub fn step_filling<T, E>(
+    name: &'static str,
+    file: &File,
+    refused: impl FnOnce() -> E,
+    act: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    #[cfg(debug_assertions)]
+    return fault::play(name, Some(file), refused, act);
+    #[cfg(not(debug_assertions))]
+    {
+        drop((name, file, refused));
+        act()
+    }
 }
 
 /// A [`step`] on a file.
@@ -63,7 +77,12 @@ pub fn step<T, E>(
 /// # Errors
 /// When `act` fails.
 pub fn step_on<T>(name: &'static str, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    step(name, || io::Error::from(io::ErrorKind::StorageFull), act)
+    step(name, refusal, act)
+}
+
+/// What a disk says that has no room.
+fn refusal() -> io::Error {
+    io::Error::from(io::ErrorKind::StorageFull)
 }
 
 /// Puts `bytes` at `path`, whole or not at all; what was there before is replaced.
@@ -77,16 +96,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
     let beside = unfinished(path);
     // A crash up to the rename leaves the old file and a `.tmp` beside it. The next write of
     // this path truncates the `.tmp`; recovery removes it.
-    let mut file = File::create(&beside).map_err(failed("created", &beside))?;
-    let written = file
-        .write_all(bytes)
+    let file = step_on("a file is created", || File::create(&beside))
+        .map_err(failed("created", &beside))?;
+    let written = step_filling("a file is written", &file, refusal, || (&file).write_all(bytes))
         .map_err(failed("written", &beside))
         .and_then(|()| sync_file(&file).map_err(failed("synced", &beside)));
     drop(file);
     if written.is_err() {
         // On a full disk the torn file would take the room that others need. If it stays, the next write of
         // this path truncates it.
-        drop(fs::remove_file(&beside));
+        drop(step_on("a file is removed", || fs::remove_file(&beside)));
     }
     written?;
     replace(&beside, path)
@@ -106,35 +125,13 @@ pub fn replace(from: &Path, to: &Path) -> Result<(), DurableError> {
     if old == new { Ok(()) } else { sync_dir(&old) }
 }
 
-/// Adds `bytes` to the end of a file, which is made if it is not there.
-///
-/// # Errors
-/// When a step fails. A crash, or an error, can leave any prefix of `bytes` at the end of the
-/// file: the reader must be able to tell a torn end, and cut it off before the next append.
-pub fn append(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
-    let known = path.exists();
-    let mut file =
-        OpenOptions::new().create(true).append(true).open(path).map_err(failed("opened", path))?;
-    put(&mut file, bytes).map_err(failed("written", path))?;
-    sync_file(&file).map_err(failed("synced", path))?;
-    // A crash here, with a new file, can lose the file: nobody was told that it was kept.
-    if known { Ok(()) } else { sync_dir(&parent(path)) }
-}
-
-/// Writes in two halves: a full disk takes a part, and a test wants to see what comes of that.
-fn put(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    let (first, second) = bytes.split_at(bytes.len() / 2);
-    file.write_all(first)?;
-    step_on("a file is written", || file.write_all(second))
-}
-
 /// Makes what was written to an open file last. Its name lasts once its folder is synced too.
 ///
 /// # Errors
 /// When the disk refuses. The pages may then be lost although a second call succeeds (Linux
 /// reports a failed write-back once), so the caller writes again, or stops.
 pub fn sync_file(file: &File) -> io::Result<()> {
-    step_on("a file is synced", || file.sync_all())
+    step_filling("a file is synced", file, refusal, || file.sync_all())
 }
 
 /// Makes the names in a folder last: of new, renamed and removed files.
@@ -218,12 +215,33 @@ mod tests {
     }
 
     #[test]
-    fn appended_bytes_follow_the_old_ones() {
+    fn what_a_full_disk_took_a_part_of_leaves_the_old_file_and_no_torn_one() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        append(&path, b"one").unwrap();
-        append(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"onetwo");
+        let path = dir.path().join("note");
+        write(&path, b"first").unwrap();
+        for torn in ["a file is written", "a file is synced"] {
+            fault::plan(Some(Box::new(move |it| (it == torn).then_some(fault::Fault::Torn(128)))));
+            let error = write(&path, b"second").unwrap_err();
+            fault::plan(None);
+            assert!(error.to_string().contains("note.tmp"), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), b"first");
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_torn_file_holds_the_beginning_of_what_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("note");
+        // As after the end of a process: nobody is left to remove it.
+        fault::plan(Some(Box::new(|it| match it {
+            "a file is written" => Some(fault::Fault::Torn(128)),
+            "a file is removed" => Some(fault::Fault::Failed),
+            _ => None,
+        })));
+        write(&path, b"second").unwrap_err();
+        fault::plan(None);
+        assert_eq!(fs::read(unfinished(&path)).unwrap(), b"sec");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The real process is killed at random moments and started again; and each durable step of it fails, is done
-//! and said to have failed, or is its last. At the end every line is stored exactly once and every finding is in
-//! the outbox exactly once.
+//! and said to have failed, takes a part of its bytes, or is the last. At the end every line is stored exactly once
+//! and every finding is in the outbox exactly once.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -112,10 +112,18 @@ fn assert_kept_once(archive: &Path, lines: &[String], ids: &BTreeSet<String>) {
 }
 
 fn assert_no_left_overs(archive: &Path, catalog: &Catalog) {
-    let named: BTreeSet<PathBuf> = catalog.parts().unwrap().into_iter().map(|it| it.path).collect();
-    let there: BTreeSet<PathBuf> =
-        fs::read_dir(archive.join("parts")).unwrap().map(|it| it.unwrap().path()).collect();
-    assert_eq!(named, there);
+    let mut named: BTreeSet<PathBuf> =
+        catalog.parts().unwrap().into_iter().map(|it| it.path).collect();
+    let sealed = catalog.segments().unwrap().into_iter().filter(|it| it.expired.is_none());
+    named.extend(sealed.map(|it| it.file.path));
+    let there = files_below(archive);
+    let ours = |it: &&PathBuf| it.extension().is_some_and(|it| it == "parquet" || it == "tmp");
+    assert_eq!(named, there.iter().filter(ours).cloned().collect());
+}
+
+fn files_below(dir: &Path) -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|it| it.unwrap().path());
+    entries.flat_map(|it| if it.is_dir() { files_below(&it) } else { [it].into() }).collect()
 }
 
 #[test]
@@ -226,6 +234,12 @@ fn end(child: &mut Child) {
 /// What becomes of a step. See `durable::fault`: a build without debug assertions has no faults.
 const FAULTS: [&str; 3] = ["failed", "reported", "died"];
 
+/// What becomes of a step that fills a file as well: a part of its bytes is in it, or none.
+const TORN: [&str; 3] = ["torn:100", "lost:0", "lost:200"];
+
+/// The steps that fill a file.
+const FILLING: [&str; 3] = ["a file is written", "a file is synced", "a segment is written"];
+
 /// Threads that try cases. They mostly wait for the disk.
 const TRIERS: usize = 4;
 
@@ -286,6 +300,16 @@ fn steps_of(log: &Path) -> Vec<String> {
     text.lines().map(|it| it.split_once(' ').unwrap().1.to_owned()).collect()
 }
 
+/// Every fault that may come over each of these steps.
+fn cases(steps: &[String], chosen: impl IntoIterator<Item = usize>) -> Vec<(usize, &'static str)> {
+    let of = |step: usize| {
+        let fills = FILLING.contains(&&*steps[step - 1]);
+        let faults = FAULTS.into_iter().chain(TORN.into_iter().filter(move |_| fills));
+        faults.map(move |it| (step, it))
+    };
+    chosen.into_iter().flat_map(of).collect()
+}
+
 /// Tries every one of these (step, fault), some at a time.
 fn try_all(cases: Vec<(usize, &'static str)>, one: impl Fn(usize, &'static str) + Sync) {
     let left = std::sync::Mutex::new(cases);
@@ -300,6 +324,11 @@ fn try_all(cases: Vec<(usize, &'static str)>, one: impl Fn(usize, &'static str) 
             });
         }
     });
+}
+
+/// Whether the process ends over a step with that fault.
+fn ends(fault: &str) -> bool {
+    fault == "died" || fault.starts_with("lost")
 }
 
 fn faults_are_built_in() -> bool {
@@ -326,12 +355,11 @@ fn every_durable_step_of_a_back_fill_may_fail_be_misreported_or_be_the_last() {
         assert!(steps.iter().any(|it| it == name), "{name} is no step of {steps:?}");
     }
     println!("{} steps", steps.len());
-    let cases = (1..=steps.len()).flat_map(|step| FAULTS.map(|it| (step, it))).collect();
-    try_all(cases, |step, fault| {
+    try_all(cases(&steps, 1..=steps.len()), |step, fault| {
         let archive = case.dir.path().join(format!("{step}-{fault}"));
         let said = format!("{step}:{fault}");
         let ended = case.ingest(&archive).env("KUSTOS_FAULT", &said).status().unwrap();
-        assert!(fault == "died" || ended.code().is_some_and(|it| it != 101), "{said}: {ended}");
+        assert!(ends(fault) || ended.code().is_some_and(|it| it != 101), "{said}: {ended}");
         let again = case.ingest(&archive).status().unwrap();
         assert!(again.success(), "after {said} ({}): {again}", steps[step - 1]);
         println!("{said} {}", steps[step - 1]);
@@ -365,8 +393,7 @@ fn every_durable_step_of_a_daemon_may_fail_be_misreported_or_be_the_last() {
         chosen.extend(steps.iter().position(|it| it == name));
         chosen.extend(steps.iter().rposition(|it| it == name));
     }
-    let cases = chosen.into_iter().flat_map(|it| FAULTS.map(|fault| (it + 1, fault))).collect();
-    try_all(cases, |step, fault| {
+    try_all(cases(&steps, chosen.into_iter().map(|it| it + 1)), |step, fault| {
         let archive = case.dir.path().join(format!("{step}-{fault}"));
         let said = format!("{step}:{fault}");
         let log = archive.with_extension("steps");

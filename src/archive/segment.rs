@@ -75,8 +75,9 @@ pub fn write(dir: &Path, parts: &[StoredFile], now: i64) -> Result<StoredFile, S
     let file =
         durable::step_on("a segment is created", || File::create(&beside)).map_err(failed)?;
     let refused = || failed(io::Error::from(io::ErrorKind::StorageFull));
-    let written = durable::step("a segment is written", refused, || encode(&file, parts))
-        .and_then(|()| durable::sync_file(&file).map_err(failed));
+    let written =
+        durable::step_filling("a segment is written", &file, refused, || encode(&file, parts))
+            .and_then(|()| durable::sync_file(&file).map_err(failed));
     if let Err(error) = written {
         // What did not fit on the disk must not keep the next commit from fitting.
         durable::remove(&beside).map_err(PartError::from)?;

@@ -1,5 +1,5 @@
-//! The disk of a schedule: it refuses, is full, says that it failed although it did not, is slow, or is the
-//! last thing the process saw.
+//! The disk of a schedule: it refuses, is full, takes a part of what is written, says that it failed although it
+//! did not, is slow, or is the last thing the process saw.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,9 +16,9 @@ pub(crate) enum Health {
     Well,
     /// Steps take their time.
     Slow,
-    /// One step in ten fails, or says so.
+    /// One step in seven fails, or says so.
     Failing,
-    /// Nothing can be written.
+    /// Nothing can be written whole.
     Full,
     /// The process has ended.
     Dead,
@@ -68,8 +68,12 @@ impl State {
     fn at(&mut self, name: &str) -> Option<Fault> {
         if self.deaths.is_some_and(|it| self.random.below(it) == 0) && self.health != Health::Dead {
             self.health = Health::Dead;
-            // The step is done or not; nobody is left to hear of it.
-            return Some(if self.random.below(2) == 0 { Fault::Failed } else { Fault::Reported });
+            // The step is done, or not, or begun; nobody is left to hear of it.
+            return Some(match self.random.below(3) {
+                0 => Fault::Failed,
+                1 => Fault::Reported,
+                _ => self.torn(),
+            });
         }
         match self.health {
             Health::Well => None,
@@ -81,11 +85,19 @@ impl State {
             Health::Failing => match self.random.below(20) {
                 0 => Some(Fault::Failed),
                 1 => Some(Fault::Reported),
+                2 => Some(self.torn()),
                 _ => None,
             },
             // What is removed makes room.
             Health::Full if name == "a file is removed" => None,
-            Health::Full | Health::Dead => Some(Fault::Failed),
+            // A name often finds room where bytes do not, or not all of them.
+            Health::Full if name.ends_with(" is created") && self.random.below(2) == 0 => None,
+            Health::Full => Some(self.torn()),
+            Health::Dead => Some(Fault::Failed),
         }
+    }
+
+    fn torn(&mut self) -> Fault {
+        Fault::Torn(u8::try_from(self.random.below(256)).unwrap())
     }
 }

@@ -70,6 +70,11 @@ impl Log {
         self.files.last_mut().unwrap().extend_from_slice(bytes);
     }
 
+    /// Whether the next line is a file's first.
+    pub(crate) fn begins(&self) -> bool {
+        self.files.last().is_some_and(Vec::is_empty)
+    }
+
     pub(crate) fn rotate(&mut self) {
         // The API server rotates between lines, never within one.
         let ends = self.files.last().is_some_and(|it| it.last() == Some(&b'\n'));

@@ -7,9 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use arrow::array::ArrayRef;
 use arrow::compute::{concat, interleave};
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
@@ -29,6 +27,10 @@ use crate::hex::hex;
 
 /// A part with at least this many rows is spliced in as it is; smaller ones are merged.
 const SPLICED_ROWS_MIN: u64 = part::ROWS_MAX as u64 / 2;
+
+/// Small parts that hold no more bytes of lines than this are decoded once, all columns of them: to open a file and
+/// read its footer for each of its columns anew would be most of the work.
+const AT_ONCE_BYTES_MAX: u64 = 16 << 20;
 
 /// Why a segment was not written.
 #[derive(Debug, thiserror::Error)]
@@ -183,7 +185,7 @@ fn splice(writer: &mut Writer<'_>, part: &StoredFile) -> Result<usize, SegmentEr
     Ok(metadata.num_row_groups())
 }
 
-/// Merges small parts into one sorted row group, a column at a time: memory holds one column.
+/// Merges small parts into one sorted row group. Memory holds [`AT_ONCE_BYTES_MAX`], or else one column.
 fn merge(
     writer: &mut Writer<'_>,
     factory: &ArrowRowGroupWriterFactory,
@@ -191,19 +193,26 @@ fn merge(
     parts: &[&StoredFile],
 ) -> Result<(), SegmentError> {
     let arrow = |it| SegmentError::Write(PartError::Arrow(it));
-    let keys: Vec<RecordBatch> =
-        parts.iter().map(|it| whole(it, &KEY_COLUMNS)).collect::<Result<_, _>>()?;
+    let rows = |columns: &[&str]| -> Result<Vec<RecordBatch>, SegmentError> {
+        parts.iter().map(|it| whole(it, columns)).collect()
+    };
+    let at_once = parts.iter().map(|it| it.bytes_in).sum::<u64>() <= AT_ONCE_BYTES_MAX;
+    let all = if at_once { Some(rows(&[])?) } else { None };
+    let keys = if let Some(all) = &all { all.clone() } else { rows(&KEY_COLUMNS)? };
     let order =
         part::order(&keys.iter().map(Keys::of).collect::<Result<Vec<_>, _>>().map_err(arrow)?);
     drop(keys);
     let mut leaves = factory.create_column_writers(group)?.into_iter();
     let mut out = writer.next_row_group()?;
     for field in schema::events().fields() {
-        let pieces: Vec<ArrayRef> = parts
+        let read = if all.is_none() { rows(&[field.name()])? } else { Vec::new() };
+        let pieces: Vec<&dyn arrow::array::Array> = all
+            .as_ref()
+            .unwrap_or(&read)
             .iter()
-            .map(|it| Ok(Arc::clone(whole(it, &[field.name()])?.column(0))))
-            .collect::<Result<_, SegmentError>>()?;
-        let pieces: Vec<&dyn arrow::array::Array> = pieces.iter().map(AsRef::as_ref).collect();
+            .map(|it| it.column_by_name(field.name()).map(AsRef::as_ref))
+            .collect::<Option<_>>()
+            .ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
         let column = interleave(&pieces, &order).map_err(arrow)?;
         for leaf in compute_leaves(field, &column)? {
             let mut encoder = leaves
@@ -217,7 +226,7 @@ fn merge(
     Ok(())
 }
 
-/// All rows of a part, of some columns.
+/// All rows of a part; of the named columns only, if any are named.
 fn whole(part: &StoredFile, columns: &[&str]) -> Result<RecordBatch, SegmentError> {
     let failed = ReadError::arrow(&part.path);
     let reader = batches(&part.path, columns)?;
@@ -283,5 +292,27 @@ mod tests {
             .unwrap();
         }
         assert_eq!((groups.len(), of_groups), (2, segment.rows));
+    }
+
+    #[test]
+    fn what_is_too_much_to_decode_at_once_is_merged_a_column_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("parts")).unwrap();
+        let body = "x".repeat(1 << 20);
+        let line = |seq: i64| {
+            format!(r#"{{"auditID":"{seq}","stage":"s","requestObject":{{"{seq}":"{body}"}}}}"#)
+        };
+        let parts: Vec<StoredFile> = (0..2)
+            .map(|it| part(dir.path(), it * 9, &(it * 9..it * 9 + 9).map(line).collect::<Vec<_>>()))
+            .collect();
+        assert!(parts.iter().map(|it| it.bytes_in).sum::<u64>() > AT_ONCE_BYTES_MAX);
+        let segment = write(dir.path(), &parts, 0).unwrap();
+        let mut seen = 0;
+        read::lines(&segment.path, |it| {
+            assert_eq!(it.bytes, line(it.seq).as_bytes());
+            seen += 1;
+        })
+        .unwrap();
+        assert_eq!(seen, 18);
     }
 }

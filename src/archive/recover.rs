@@ -10,6 +10,9 @@ use super::catalog::{Catalog, CatalogError};
 use super::ledger::{Ledger, LedgerError};
 use crate::durable::{self, DurableError};
 
+/// The folders of an archive.
+const FOLDERS: [&str; 4] = ["parts", "segments", "ledger", "rulesets"];
+
 /// Why an archive could not be opened to write.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -55,7 +58,7 @@ impl Archive {
     /// # Errors
     /// When another process writes it, or the disk or the catalog refuses.
     pub fn open(dir: &Path) -> Result<Archive, OpenError> {
-        for folder in ["parts", "segments", "ledger", "rulesets"] {
+        for folder in FOLDERS {
             durable::create_dir_all(&dir.join(folder))?;
         }
         let lock = lock(dir)?;
@@ -80,15 +83,17 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 }
 
 /// Removes the files that the catalog does not name: the commit they belonged to never ended,
-/// so their sources will be read again.
+/// so their sources will be read again. Of what else is kept, only what was not finished goes.
 fn remove_left_overs(dir: &Path, catalog: &Catalog) -> Result<(), OpenError> {
     let mut named: BTreeSet<PathBuf> = catalog.parts()?.into_iter().map(|it| it.path).collect();
     named.extend(
         catalog.segments()?.into_iter().filter(|it| it.expired.is_none()).map(|it| it.file.path),
     );
-    for file in
-        files_below(&dir.join("parts"))?.into_iter().chain(files_below(&dir.join("segments"))?)
-    {
+    let mut there = Vec::new();
+    for folder in FOLDERS {
+        there.extend(files_below(&dir.join(folder))?);
+    }
+    for file in there {
         let ours = matches!(file.extension().and_then(OsStr::to_str), Some("parquet" | "tmp"));
         if ours && !named.contains(&file) {
             tracing::info!(file = %file.display(), "removed the left-over of an unfinished commit");

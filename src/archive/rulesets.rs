@@ -33,6 +33,9 @@ pub enum RulesetError {
     },
 }
 
+/// Where they lie in an archive.
+const FOLDER: &str = "rulesets";
+
 /// The compression level: rule sets are small, and read once in years.
 const ZSTD_LEVEL: i32 = 19;
 
@@ -51,6 +54,8 @@ pub fn keep<'a>(
 ) -> Result<PathBuf, RulesetError> {
     let path = path(dir, sha256);
     if path.is_file() {
+        // An attempt before may have failed after the rename, so that the name does not last yet.
+        durable::sync_dir(&dir.join(FOLDER))?;
         return Ok(path);
     }
     let failed = |source| RulesetError::Pack { path: path.clone(), source };
@@ -94,7 +99,7 @@ pub fn texts(dir: &Path, sha256: &str) -> Result<Vec<(String, String)>, RulesetE
 }
 
 fn path(dir: &Path, sha256: &str) -> PathBuf {
-    dir.join("rulesets").join(format!("{sha256}.tar.zst"))
+    dir.join(FOLDER).join(format!("{sha256}.tar.zst"))
 }
 
 #[cfg(test)]

@@ -213,13 +213,15 @@ impl Chunker {
     /// # Errors
     /// When the stream fails. What was read before is still held.
     pub fn next(&mut self, stream: &mut dyn Read) -> io::Result<Next> {
+        // The system hands it out zeroed. Most reads of a log that grows give little: to zero as much behind what
+        // is held, at each, would be their cost.
+        let mut room = vec![0; READ_BYTES];
         loop {
-            let before = self.held.len();
-            self.held.resize(before + READ_BYTES, 0);
-            let read = stream.read(self.held.get_mut(before..).unwrap_or_default());
-            self.held.truncate(before + read.as_ref().map_or(0, |it| *it));
-            let ended = match read {
-                Ok(count) => count == 0,
+            let ended = match stream.read(&mut room) {
+                Ok(count) => {
+                    self.held.extend_from_slice(room.get(..count).unwrap_or_default());
+                    count == 0
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };

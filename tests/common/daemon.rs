@@ -4,8 +4,9 @@
     reason = "a test's files need not last, and its waits have an end"
 )]
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -64,6 +65,11 @@ impl Site {
         Daemon::start(&self.path("kustos.yaml"))
     }
 
+    /// As [`Site::start`], in that environment.
+    pub(crate) fn start_with(&self, environment: &[(&str, &OsStr)]) -> Daemon {
+        Daemon::start_in(&self.path("kustos.yaml"), environment, None)
+    }
+
     /// Everything that was found so far, oldest first.
     pub(crate) fn findings(&self) -> Vec<FindingRow> {
         let mut found = Catalog::open(&self.archive()).unwrap().findings(u64::MAX).unwrap();
@@ -101,20 +107,21 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts the daemon with that configuration and waits until it runs.
     pub(crate) fn start(config: &Path) -> Daemon {
-        Daemon::start_copying(config, None)
+        Daemon::start_in(config, &[], None)
     }
 
     /// Starts it and waits until it runs; its log is added to a file as well.
     pub(crate) fn start_logging(config: &Path, log: &Path) -> Daemon {
         let copy = File::options().create(true).append(true).open(log).unwrap();
-        Daemon::start_copying(config, Some(copy))
+        Daemon::start_in(config, &[], Some(copy))
     }
 
-    fn start_copying(config: &Path, mut copy: Option<File>) -> Daemon {
+    fn start_in(config: &Path, environment: &[(&str, &OsStr)], mut copy: Option<File>) -> Daemon {
         let mut child = Command::new(env!("CARGO_BIN_EXE_kustos"))
             .args(["run", "--config"])
             .arg(config)
             .env_remove("KUSTOS_LOG")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -155,8 +162,21 @@ impl Daemon {
         }
     }
 
+    /// Asks for something, and waits for the process to end over it. False: it answered.
+    pub(crate) fn dies_over(mut self, method: &str, path: &str) -> bool {
+        let answer = self.send(method, path);
+        answer.is_empty() && !self.child.wait().unwrap().success()
+    }
+
     /// Code and body of an answer.
     pub(crate) fn ask(&self, method: &str, path: &str) -> (u16, String) {
+        let answer = self.send(method, path);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// The answer as it comes; empty where there is none.
+    fn send(&self, method: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!(
@@ -164,9 +184,12 @@ impl Daemon {
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        match stream.read_to_string(&mut answer) {
+            // The process is gone.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+            other => drop(other.unwrap()),
+        }
+        answer
     }
 
     /// The answer as JSON.

@@ -15,6 +15,7 @@ mod site;
 mod tls;
 
 use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use client::{Client, genuine};
@@ -140,6 +141,31 @@ fn what_cannot_be_taken_is_told_why() {
     assert_eq!(code("POST /audit/c", "Content-Length: 2\r\n", b"{}"), 200);
     daemon.end();
     assert_eq!(site.stored(), once([&b"{}".to_vec()]));
+}
+
+#[test]
+fn bodies_larger_than_all_that_may_be_under_way_are_kept_one_at_a_time() {
+    let site = Site::new("inflight_bytes_max: 1MiB");
+    let daemon = site.start();
+    let client = Client::plain(site.address);
+    let bodies: Vec<Vec<u8>> = (0..4).map(|it| batch(it, 5_000)).collect();
+    assert!(bodies.iter().all(|it| it.len() > 1 << 20));
+    let put_off = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for body in &bodies {
+            scope.spawn(|| {
+                until(|| {
+                    let answer = client.post("/audit/c", body).unwrap();
+                    assert!(matches!(answer.code, 200 | 429), "{answer:?}");
+                    put_off.fetch_add(usize::from(answer.code == 429), Ordering::SeqCst);
+                    (answer.code == 200).then_some(())
+                });
+            });
+        }
+    });
+    assert!(put_off.into_inner() > 0, "they did not meet");
+    daemon.end();
+    assert!(site.stored() == once(bodies.iter()));
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Bodies that are not yet durable -> how many bytes they are, and who waits for each.
 //!
 //! One rule: bytes are counted from before they are read until the commit, or until they are dropped, so that
-//! memory is bounded whatever senders do; and a body that is sent again while the first is under way waits for
+//! memory is bounded whatever senders do: by `bytes_max`, and one body that alone is larger; and a body that is sent again while the first is under way waits for
 //! the same commit.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -29,13 +29,17 @@ pub(super) struct Inflight {
     /// How many of `bytes_max` are given out: what can be committed in time. Beyond it, everybody would wait in
     /// vain, come again, and be in the way of those who come again as well.
     room: AtomicUsize,
+    /// Whether a body is in that is larger than `bytes_max`. It is let in whatever else is, or it would have to find
+    /// the path empty, and a sender that is put off five times gives it up.
+    large: AtomicBool,
     waiting: Mutex<BTreeMap<Key, Waiting>>,
 }
 
 impl Inflight {
     pub(super) fn new(bytes_max: usize) -> Arc<Inflight> {
         let (bytes, room) = (AtomicUsize::new(0), AtomicUsize::new(bytes_max));
-        Arc::new(Inflight { bytes, bytes_max, room, waiting: Mutex::default() })
+        let large = AtomicBool::new(false);
+        Arc::new(Inflight { bytes, bytes_max, room, large, waiting: Mutex::default() })
     }
 
     /// A body was not durable in time: what is in flight is too much.
@@ -57,7 +61,7 @@ impl Inflight {
 
     /// Room for a body; `None`: there is none.
     pub(super) fn reserve(self: &Arc<Inflight>, bytes: usize) -> Option<Reserved> {
-        let mut reserved = Reserved { of: Arc::clone(self), bytes: 0 };
+        let mut reserved = Reserved { of: Arc::clone(self), bytes: 0, large: false };
         reserved.grow_to(bytes).then_some(reserved)
     }
 
@@ -90,15 +94,20 @@ impl Inflight {
 pub(super) struct Reserved {
     of: Arc<Inflight>,
     bytes: usize,
+    /// Whether it is the one that is larger than what all may be together.
+    large: bool,
 }
 
 impl Reserved {
     /// Makes it that many, if it is fewer. False: there is no room for them.
     pub(super) fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
+        if bytes > self.of.bytes_max {
+            return self.grow_large(more);
+        }
         let room = self.of.room.load(Ordering::SeqCst);
         let fits = |it: usize| {
-            // The largest body has to get in at some time: alone.
+            // However narrow it is, a body gets in that is alone.
             let room = if it == self.bytes { self.of.bytes_max } else { room };
             it.checked_add(more).filter(|it| *it <= room)
         };
@@ -108,10 +117,23 @@ impl Reserved {
         }
         grown
     }
+
+    fn grow_large(&mut self, more: usize) -> bool {
+        let mine = self.large || !self.of.large.swap(true, Ordering::SeqCst);
+        if mine {
+            self.large = true;
+            self.of.bytes.fetch_add(more, Ordering::SeqCst);
+            self.bytes += more;
+        }
+        mine
+    }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
+        if self.large {
+            self.of.large.store(false, Ordering::SeqCst);
+        }
         self.of.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
     }
 }
@@ -125,7 +147,7 @@ mod tests {
         let inflight = Inflight::new(10);
         let mut first = inflight.reserve(4).unwrap();
         assert!(first.grow_to(7) && first.grow_to(5) && inflight.bytes() == 7);
-        assert!(inflight.reserve(4).is_none() && !first.grow_to(11) && inflight.bytes() == 7);
+        assert!(inflight.reserve(4).is_none() && inflight.bytes() == 7);
         let (told, receipt) = inflight.join([0; 32], first);
         assert_eq!((*told.borrow(), inflight.bytes()), (None, 7));
         receipt.unwrap().keep();
@@ -148,12 +170,29 @@ mod tests {
         assert!(inflight.reserve(2 * MIB).is_some());
         drop(held);
         inflight.narrow();
-        // Alone, any body that is allowed at all.
-        assert!(inflight.reserve(8 * MIB).is_some() && inflight.reserve(9 * MIB).is_none());
+        // Alone, any body.
+        assert!(inflight.reserve(8 * MIB).is_some());
         inflight.widen(100 * MIB);
         let held = inflight.reserve(4 * MIB).unwrap();
         assert!(inflight.reserve(4 * MIB).is_some() && inflight.reserve(5 * MIB).is_none());
         drop(held);
+    }
+
+    #[test]
+    fn a_body_larger_than_all_may_be_is_let_in_whatever_is_there_and_one_at_a_time() {
+        let inflight = Inflight::new(10);
+        let small = inflight.reserve(9).unwrap();
+        let mut growing = inflight.reserve(0).unwrap();
+        let mut large = inflight.reserve(11).unwrap();
+        assert!(large.grow_to(30) && inflight.bytes() == 39);
+        // Until it is gone nobody else comes in, large or small.
+        assert!([0, 1, 11].into_iter().all(|it| inflight.reserve(it).is_none()));
+        assert!(!growing.grow_to(11) && !growing.grow_to(1));
+        drop(large);
+        assert!(inflight.bytes() == 9 && growing.grow_to(1) && growing.grow_to(11));
+        assert!(inflight.reserve(11).is_none());
+        drop((small, growing));
+        assert!(inflight.bytes() == 0 && inflight.reserve(11).is_some());
     }
 
     #[test]

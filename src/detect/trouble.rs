@@ -66,6 +66,12 @@ pub const KINDS: &[Kind] = &[
         tags: &[],
     },
     Kind {
+        id: "kustos-source-unreadable",
+        title: "Messages of a broker cannot be read and are passed",
+        level: Level::High,
+        tags: &["attack.impact", "attack.t1565.001"],
+    },
+    Kind {
         id: "kustos-source-clock",
         title: "The clock of the machine that writes an audit log was set",
         level: Level::Low,

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -231,6 +232,32 @@ impl Brokers {
         let mut settings = ClientConfig::new();
         settings.set("bootstrap.servers", self.addresses().join(","));
         settings
+    }
+
+    /// Alters what the first broker keeps of a partition: one text into another of the same length.
+    pub(crate) fn alter(&self, topic: &str, partition: i32, from: &str, to: &str) {
+        let log = self.file(&format!("0/data/{topic}-{partition}/00000000000000000000.log"));
+        let bytes = fs::read(&log).unwrap();
+        let at = bytes.windows(from.len()).position(|it| it == from.as_bytes()).unwrap();
+        let file = File::options().write(true).open(&log).unwrap();
+        file.write_all_at(to.as_bytes(), at as u64).unwrap();
+    }
+
+    /// Sends messages that the broker keeps as one batch, however slow the machine is.
+    pub(crate) fn in_one_batch(
+        &self,
+        topic: &str,
+        partition: i32,
+        values: impl Iterator<Item = String>,
+    ) {
+        let mut settings = self.settings();
+        let sender = Sender(settings.set("linger.ms", "60000").create().unwrap());
+        for value in values {
+            let to = With { partition: Some(partition), ..With::default() };
+            sender.send(topic, Some(value.as_bytes()), to);
+        }
+        // It does not wait for the linger to end.
+        sender.flush();
     }
 
     /// `kill -9` of one broker.

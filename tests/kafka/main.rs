@@ -7,6 +7,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ mod storm;
 use broker::{Brokers, With};
 use common::daemon::until;
 use common::{archive, marked, stored};
-use site::{Site, event};
+use site::{Site, event, numbers};
 
 #[test]
 fn messages_are_kept_under_the_cluster_that_they_name_and_once() {
@@ -248,4 +249,54 @@ fn a_full_archive_does_not_lose_the_group() {
             of
         });
     assert!(of.len() == 2_001 && of.values().all(|it| *it == 1));
+}
+
+#[test]
+fn messages_that_were_altered_on_a_broker_are_told_of_and_those_behind_them_are_read() {
+    let Some(brokers) = Brokers::start(1) else { return };
+    brokers.make("audit", 3);
+    let sender = brokers.producer();
+    let batch = |partition: i32, numbers: Range<usize>| {
+        for at in numbers {
+            let to = With { partition: Some(partition), ..With::default() };
+            sender.send("audit", Some(event(at).as_bytes()), to);
+        }
+        sender.flush();
+    };
+    batch(0, 0..2);
+    batch(1, 2..5);
+    brokers.in_one_batch("audit", 1, (5..17).map(event));
+    batch(1, 17..20);
+    // Half a batch, so that it cannot be told from its first message where it ends; and the last of a partition.
+    brokers.alter("audit", 1, "\"p9\"", "\"x9\"");
+    batch(2, 20..21);
+    batch(2, 21..22);
+    brokers.alter("audit", 2, "\"p21\"", "\"x21\"");
+    let site = Site::new(&brokers, "cluster: c, topics: [audit]");
+    let daemon = site.start();
+    site.wait_for(9);
+    let told = until(|| Some(site.findings()).filter(|it| it.len() == 2));
+    let of = |partition: &str| {
+        let words = |it: &Value| it["output"].as_str().unwrap().to_owned();
+        let found = told.iter().find(|it| words(it).contains(partition)).unwrap();
+        assert_eq!(found["rule"]["id"], "kustos-source-unreadable");
+        assert!(words(found).contains("CRC"), "{found}");
+        (words(found), found["source"]["position"].as_u64().unwrap())
+    };
+    let (words, position) = of("audit/1");
+    assert!(words.starts_with("12 messages") && position == 3, "{words}");
+    let (words, position) = of("audit/2");
+    assert!(words.starts_with("1 messages") && position == 1, "{words}");
+    until(|| (daemon.ask("GET", "/readyz").0 == 200).then_some(()));
+    batch(2, 22..24);
+    site.wait_for(11);
+    daemon.end();
+    // It is behind them, and does not tell of them again.
+    let daemon = site.start();
+    batch(1, 24..25);
+    site.wait_for(12);
+    daemon.end();
+    let kept: Vec<usize> = numbers(&[&site.archive()]).into_keys().collect();
+    assert_eq!(kept, (0..5).chain(17..21).chain(22..25).collect::<Vec<_>>());
+    assert_eq!(site.findings().len(), 2);
 }

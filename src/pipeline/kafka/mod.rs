@@ -9,6 +9,7 @@ mod place;
 mod placing;
 mod run;
 mod session;
+mod unreadable;
 
 use std::path::PathBuf;
 

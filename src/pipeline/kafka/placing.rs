@@ -153,23 +153,18 @@ impl Session<'_> {
                 continue;
             }
             self.member.stop(&partition)?;
-            // What was handed over of it goes its way; until then it waits.
-            let one = std::slice::from_ref(&partition);
-            let kept = hands.let_go(one, Duration::ZERO);
-            self.member.commit(&kept)?;
-            hands.all().waiting.push(partition);
+            self.place_again(partition)?;
         }
         Ok(())
     }
 
-    /// The broker passed messages that it could not give.
-    pub(super) fn unreadable(&mut self, words: &str) {
-        tracing::error!(
-            source = &*self.desk.source.name.name,
-            words,
-            "messages cannot be read and are passed"
-        );
-        self.fails(&format!("messages cannot be read and are passed: {words}"));
+    /// Has a partition that was stopped placed anew. What was handed over of it goes its way; until then it waits.
+    pub(super) fn place_again(&mut self, partition: Partition) -> Result<(), SessionError> {
+        let hands = Arc::clone(&self.desk.hands);
+        let kept = hands.let_go(std::slice::from_ref(&partition), Duration::ZERO);
+        self.member.commit(&kept)?;
+        hands.all().waiting.push(partition);
+        Ok(())
     }
 
     fn gap(&self, partition: &Partition, from: u64, to: u64) -> Trouble {
@@ -189,7 +184,12 @@ impl Session<'_> {
         self.trouble("kustos-source-rewound", end, (format!("{partition} {known} {end}"), detail))
     }
 
-    fn trouble(&self, id: &str, position: u64, (key, detail): (String, String)) -> Trouble {
+    pub(super) fn trouble(
+        &self,
+        id: &str,
+        position: u64,
+        (key, detail): (String, String),
+    ) -> Trouble {
         tracing::error!(source = &*self.desk.source.name.name, detail, "{id}");
         Trouble {
             kind: kind(id),

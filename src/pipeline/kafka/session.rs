@@ -112,6 +112,7 @@ pub(super) fn read(source: &KafkaSource, intake: &Intake<'_>) -> Result<(), Sess
             tries: Tries::default(),
             committed_at: Duration::ZERO,
             failing: None,
+            troubles: Vec::new(),
         };
         let result = session.read_on();
         session.leave(patience);
@@ -165,6 +166,8 @@ pub(super) struct Session<'a> {
     committed_at: Duration,
     /// When it was last looked whether what failed works again; `None`: nothing failed.
     failing: Option<Duration>,
+    /// What is to be handed over before what was read after it.
+    pub troubles: Vec<Trouble>,
 }
 
 impl Session<'_> {
@@ -208,7 +211,7 @@ impl Session<'_> {
             }
             Polled::Nothing => self.probe(),
             Polled::OutOfRange => self.stop_what_is_out_of_range()?,
-            Polled::Unreadable(words) => self.unreadable(&words),
+            Polled::Unreadable(words) => self.pass_what_is_unreadable(&words)?,
             Polled::Failing(words) => self.fails(&words),
             Polled::Over(words) => return Err(SessionError::Over(words)),
         }
@@ -217,6 +220,11 @@ impl Session<'_> {
 
     /// Hands over everything that was read.
     fn hand_over(&mut self) -> Result<Lane, SessionError> {
+        for trouble in std::mem::take(&mut self.troubles) {
+            if self.hand(Handed::Trouble(Box::new(trouble)))? == Lane::Closed {
+                return Ok(Lane::Closed);
+            }
+        }
         let named = self.desk.named();
         let hands = Arc::clone(&self.desk.hands);
         let mut handed = Vec::new();

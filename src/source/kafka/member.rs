@@ -16,7 +16,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
-use super::Partition;
+use super::{Partition, probe};
 
 /// How long a broker may take to answer a question.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -48,8 +48,14 @@ pub struct MemberError {
     source: KafkaError,
 }
 
+impl MemberError {
+    pub(super) fn doing(doing: &'static str) -> impl FnOnce(KafkaError) -> MemberError {
+        move |source| MemberError { doing, source }
+    }
+}
+
 fn failed(doing: &'static str) -> impl FnOnce(KafkaError) -> MemberError {
-    move |source| MemberError { doing, source }
+    MemberError::doing(doing)
 }
 
 /// A member of a consumer group.
@@ -65,7 +71,8 @@ pub enum Polled<'m> {
     Message(Message<'m>),
     /// The broker no longer has, or does not yet have, an offset that was to be read.
     OutOfRange,
-    /// A message, or several, cannot be read and were passed.
+    /// Messages of some partition cannot be read; what librdkafka says of them. What it gives of that partition from
+    /// here on cannot be believed.
     Unreadable(String),
     /// Something does not work; librdkafka goes on trying.
     Failing(String),
@@ -119,7 +126,7 @@ impl<H: Holder> Member<H> {
         topics: &[String],
         holder: Arc<H>,
     ) -> Result<Member<H>, MemberError> {
-        let context = Context { holder, started: Mutex::default() };
+        let context = Context { holder, started: Mutex::default(), said: Mutex::default() };
         let consumer: BaseConsumer<Context<H>> =
             settings.create_with_context(context).map_err(failed("making a client"))?;
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
@@ -143,7 +150,7 @@ impl<H: Holder> Member<H> {
         match self.consumer.poll(patience) {
             None => Polled::Nothing,
             Some(Ok(message)) => Polled::Message(Message(message)),
-            Some(Err(error)) => polled(&error),
+            Some(Err(error)) => polled(&error, self.consumer.context().said().take()),
         }
     }
 
@@ -244,7 +251,8 @@ impl<H: Holder> Member<H> {
     }
 }
 
-fn polled(error: &KafkaError) -> Polled<'static> {
+/// `said`: what was last said of an error, which is more than the error holds.
+fn polled(error: &KafkaError, said: Option<String>) -> Polled<'static> {
     use RDKafkaErrorCode as Code;
     let code = error.rdkafka_error_code();
     let words = || error.to_string();
@@ -265,9 +273,7 @@ fn polled(error: &KafkaError) -> Polled<'static> {
                 | Code::Fenced,
             ),
         ) => Polled::Over(words()),
-        (_, Some(Code::BadMessage | Code::BadCompression | Code::MessageSizeTooLarge)) => {
-            Polled::Unreadable(words())
-        }
+        _ if probe::is_unreadable(error) => Polled::Unreadable(said.unwrap_or_else(words)),
         (_, Some(Code::PartitionEOF)) => Polled::Nothing,
         _ => Polled::Failing(words()),
     }
@@ -278,11 +284,17 @@ struct Context<H> {
     holder: Arc<H>,
     /// The partitions that librdkafka reads: of those that were given, those that were started.
     started: Mutex<BTreeSet<Partition>>,
+    /// What was said of the error that the poll is about to give.
+    said: Mutex<Option<String>>,
 }
 
 impl<H> Context<H> {
     fn started(&self) -> MutexGuard<'_, BTreeSet<Partition>> {
         self.started.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn said(&self) -> MutexGuard<'_, Option<String>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -301,6 +313,7 @@ impl<H: Holder> ClientContext for Context<H> {
     fn error(&self, error: KafkaError, reason: &str) {
         // The poll gives it as well, and whoever polls says what it means.
         tracing::debug!(%error, reason, "librdkafka");
+        *self.said() = Some(reason.to_owned());
     }
 
     fn stats(&self, statistics: Statistics) {

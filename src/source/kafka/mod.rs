@@ -7,6 +7,7 @@ pub mod batch;
 pub mod client;
 pub mod marks;
 pub mod member;
+pub mod probe;
 
 use std::fmt;
 use std::sync::Arc;

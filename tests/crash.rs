@@ -433,6 +433,6 @@ fn until(mut true_at_last: impl FnMut() -> bool) {
     let since = Instant::now();
     while !true_at_last() {
         assert!(since.elapsed() < Duration::from_secs(60), "it did not come");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -295,6 +295,7 @@ impl World {
                         // Lines that are no event are counted, not known. A file that is nothing but how the
                         // next one begins would be taken for it: docs/sources.md.
                         0 if self.logs[which].begins() => {
+                            self.written += 1;
                             format!("no event at all, {}", self.written).into_bytes()
                         }
                         0 => b"no event at all".to_vec(),

@@ -51,13 +51,16 @@ enum Builder {
 impl Builder {
     fn of(form: Form) -> Builder {
         match form {
-            Form::Text | Form::Json => Builder::Text(StringBuilder::new()),
+            Form::Text | Form::Json => Builder::Text(text()),
             Form::List => {
                 let item = ArrowField::new("item", DataType::Utf8, false);
-                Builder::List(ListBuilder::new(StringBuilder::new()).with_field(item))
+                Builder::List(ListBuilder::with_capacity(text(), 0).with_field(item))
             }
-            Form::Int => Builder::Int(Int32Builder::new()),
-            Form::Time => Builder::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
+            Form::Int => Builder::Int(Int32Builder::with_capacity(0)),
+            Form::Time => {
+                let times = TimestampMicrosecondBuilder::with_capacity(0);
+                Builder::Time(times.with_timezone("UTC"))
+            }
         }
     }
 
@@ -78,6 +81,12 @@ impl Builder {
             Builder::Time(it) => Arc::new(it.finish()),
         }
     }
+}
+
+/// A column of texts that grows with its rows. Arrow's own default is room for 1,024 of them: a log that
+/// is followed comes in batches of a few rows, of which a second's worth wait in memory for their part.
+fn text() -> StringBuilder {
+    StringBuilder::with_capacity(0, 0)
 }
 
 /// Builds one batch, a row a line.
@@ -104,15 +113,15 @@ impl Default for Columns {
     fn default() -> Columns {
         Columns {
             cuts: CUTS.iter().map(|it| Builder::of(it.form)).collect(),
-            decision: StringBuilder::new(),
-            decision_reason: StringBuilder::new(),
-            latency: Int64Builder::new(),
-            provider: StringBuilder::new(),
-            integrity: StringBuilder::new(),
-            flaw: StringBuilder::new(),
-            wrapped: StringBuilder::new(),
+            decision: text(),
+            decision_reason: text(),
+            latency: Int64Builder::with_capacity(0),
+            provider: text(),
+            integrity: text(),
+            flaw: text(),
+            wrapped: text(),
             inferred: Builder::of(Form::List),
-            skeleton: BinaryBuilder::new(),
+            skeleton: BinaryBuilder::with_capacity(0, 0),
             ordinals: Vec::new(),
             leaves: Vec::new(),
             bytes_in: 0,
@@ -401,6 +410,16 @@ mod tests {
             assert_eq!(String::from_utf8_lossy(&back), String::from_utf8_lossy(line));
             assert_eq!(back, *line);
         }
+    }
+
+    #[test]
+    fn a_batch_of_one_row_takes_no_room_for_a_thousand() {
+        let line = br#"{"auditID":"a","stage":"s","verb":"get","sourceIPs":["::1"],"code":200}"#;
+        let mut columns = Columns::default();
+        columns.append(&Row::plain(line, decode::line(line)), 0, [0; 32]);
+        let batch = columns.finish(&"c".into(), "2026-11-23".to_owned(), 0, &[line]).unwrap();
+        let bytes = batch.rows.get_array_memory_size();
+        assert!(bytes < 24 << 10, "{bytes} bytes for {}", line.len());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! started again at random moments, and at the end has every line once.
 //!
 //! `SCHEDULES=2000 cargo test --test rotation` runs that many schedules, `SEED=… cargo test --test
-//! rotation` the group of schedules that failed.
+//! rotation` the group of schedules that failed. One schedule is at the sizes of an API server's defaults,
+//! files of 100 MiB; `FULL_SIZE=20` runs as many of these, from seed `FULL_SIZE_SEED`.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods,
@@ -20,7 +21,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use daemon::Daemon;
+use daemon::{Daemon, Running};
 use kustos::archive::catalog::{Catalog, Scope};
 use kustos::archive::read;
 use kustos::hex::hex;
@@ -159,16 +160,71 @@ fn run_ops(logs: &mut [Lumberjack], random: &mut Random, daemon: &Daemon) {
         let at = usize::try_from(random.below(logs.len() as u64)).unwrap();
         let log = &mut logs[at];
         let (cluster, name) = (log.cluster(), text(log.path()));
-        log.step(random, &mut |generation| {
-            if is_kept(daemon, &cluster, generation) {
-                return Sight::Kept;
-            }
-            let catalog = Catalog::open(&daemon.archive).ok();
-            let followed =
-                catalog.and_then(|it| it.meta(&format!("following:{cluster}:{name}")).unwrap());
-            if followed.is_some() { Sight::Unread } else { Sight::NeverSeen }
-        });
+        log.step(random, &mut |generation| sight(daemon, &cluster, &name, generation));
     }
+}
+
+/// What has become of a file of a log by now.
+fn sight(daemon: &Daemon, cluster: &str, name: &str, generation: &Generation) -> Sight {
+    if is_kept(daemon, cluster, generation) {
+        return Sight::Kept;
+    }
+    let catalog = Catalog::open(&daemon.archive).ok();
+    let followed = catalog.and_then(|it| it.meta(&format!("following:{cluster}:{name}")).unwrap());
+    if followed.is_some() { Sight::Unread } else { Sight::NeverSeen }
+}
+
+#[test]
+fn logs_of_the_api_servers_default_size_are_kept_once_through_kills() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|it| it.parse::<u64>().ok());
+    let first = number("FULL_SIZE_SEED").unwrap_or(1);
+    for seed in first..first + number("FULL_SIZE").unwrap_or(1) {
+        let since = Instant::now();
+        let sum = full_size(seed);
+        println!("FULL_SIZE_SEED={seed}: {sum:?}, {} s", since.elapsed().as_secs());
+        assert!(sum.rotations >= ROTATIONS && sum.kills > 0 && sum.lost == 0 && sum.alarms == 0);
+    }
+}
+
+/// Rotations of a full-size schedule.
+const ROTATIONS: u64 = 2;
+
+/// Bytes that are written between two looks at it.
+const BURST: u64 = 16 << 20;
+
+/// One log that is written as fast as can be. The process is killed in the middle of a file, or just
+/// after a rotation, or it is down while a file is rotated; some of its starts are killed at once.
+fn full_size(seed: u64) -> Sum {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = Random::of(seed);
+    let mut log = Lumberjack::new(&dir.path().join("log"), Setting::defaults());
+    let (cluster, name) = (log.cluster(), text(log.path()));
+    let source = format!("cluster: {cluster}, path: {name}");
+    let daemon = Daemon::new(dir.path(), std::iter::once(source));
+    let mut sum = Sum::default();
+    let mut child = Some(daemon.start());
+    while log.counts.rotations < ROTATIONS {
+        let rotations = log.counts.rotations;
+        let bytes = 1 + random.below(BURST);
+        log.burst(&mut random, bytes, &mut |it| sight(&daemon, &cluster, &name, it));
+        let rotated = log.counts.rotations > rotations;
+        if rotated || random.one_in(4) {
+            std::thread::sleep(Duration::from_millis(random.below(50)));
+            sum.kills += u64::from(child.is_some());
+            child.take().into_iter().for_each(Running::kill);
+        }
+        // At times it stays down for a while, and what it finds then is more than it has read.
+        if child.is_none() && !random.one_in(3) {
+            child = Some(daemon.start());
+        }
+    }
+    let child = child.unwrap_or_else(|| daemon.start());
+    log.burst(&mut random, BURST, &mut |it| sight(&daemon, &cluster, &name, it));
+    log.settle();
+    wait_until_kept(&daemon, &log);
+    child.end();
+    check(&daemon, &log, &mut sum);
+    sum
 }
 
 /// Whether a file's lines are all committed.

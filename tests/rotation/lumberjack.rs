@@ -18,6 +18,8 @@ pub(crate) struct Setting {
     compress: bool,
     /// Whether it deletes files that nobody has read.
     unkind: bool,
+    /// How much longer than they have to be its lines are, at most.
+    pad: u64,
 }
 
 impl Setting {
@@ -31,7 +33,13 @@ impl Setting {
             5..=7 => (tiny, usize::try_from(1 + random.below(4)).unwrap(), false),
             _ => (tiny, usize::try_from(1 + random.below(3)).unwrap(), true),
         };
-        Setting { max_size, max_backups, compress, unkind }
+        Setting { max_size, max_backups, compress, unkind, pad: 2_000 }
+    }
+
+    /// The API server's defaults since 1.36, and lines with bodies, so that a file is full soon.
+    pub(crate) fn defaults() -> Setting {
+        let (max_size, max_backups) = (100 << 20, 100);
+        Setting { max_size, max_backups, compress: false, unkind: false, pad: 16_000 }
     }
 }
 
@@ -82,6 +90,7 @@ pub(crate) struct Counts {
     pub(crate) deleted: u64,
     pub(crate) collisions: u64,
     pub(crate) restarts: u64,
+    pub(crate) bytes: u64,
 }
 
 /// A file that is being compressed: what was written so far.
@@ -184,6 +193,20 @@ impl Lumberjack {
         }
     }
 
+    /// Writes so many bytes, and stops at once when that made it rotate.
+    pub(crate) fn burst(
+        &mut self,
+        random: &mut Random,
+        bytes: u64,
+        kept: &mut dyn FnMut(&Generation) -> Sight,
+    ) {
+        let (until, rotations) = (self.counts.bytes + bytes, self.counts.rotations);
+        while self.counts.bytes < until && self.counts.rotations == rotations {
+            self.clock += 1;
+            self.write(random, kept);
+        }
+    }
+
     /// The defaults do not come to their limits here.
     fn is_quick(&self) -> bool {
         self.setting.max_size > 1 << 20
@@ -202,7 +225,7 @@ impl Lumberjack {
 
     fn line(&mut self, random: &mut Random) -> Vec<u8> {
         self.lines += 1;
-        let long = if random.one_in(10) { 2_000 } else { 200 };
+        let long = if random.one_in(10) { self.setting.pad } else { self.setting.pad / 10 };
         let pad = "x".repeat(usize::try_from(random.below(long)).unwrap());
         format!(
             "{{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/v1\",\"level\":\"Metadata\",\"auditID\":\"{}-{}\",\
@@ -243,6 +266,7 @@ impl Lumberjack {
     fn append(&mut self, bytes: &[u8]) {
         self.file.as_mut().unwrap().write_all(bytes).unwrap();
         self.size += bytes.len() as u64;
+        self.counts.bytes += bytes.len() as u64;
         self.generations.last_mut().unwrap().bytes.extend_from_slice(bytes);
     }
 

@@ -22,6 +22,7 @@ mod integrity;
 pub mod kafka;
 pub mod lanes;
 mod quiet;
+mod recall;
 pub mod reload;
 pub mod resume;
 mod sieve;

@@ -18,12 +18,14 @@ use super::headroom::{Headroom, Rotation, Sight};
 use super::intake::{Intake, Source, SourceName};
 use super::integrity::{At, Integrity, Wrong};
 use super::lanes::Stream;
+use super::recall::Recall;
 use super::resume::{Located, Named, ResumeError, locate};
+use crate::archive::hints::Hint;
 use crate::cause;
 use crate::source::chunk::{Chunker, Next};
 use crate::source::glob::has_wildcards;
 use crate::source::open::{Input, OpenError, open, open_at};
-use crate::source::place::Place;
+use crate::source::place::{Place, Stamp};
 use crate::source::rotated::Rotated;
 use crate::source::tail::{Cause, Orphan, Step, Tail};
 use crate::source::{self, Chunk};
@@ -82,6 +84,8 @@ struct Reading {
     chunker: Chunker,
     /// Up to where it was sent.
     end: u64,
+    /// What it was stamped with before it was opened; `None`: not all of it can be read.
+    stamp: Option<Stamp>,
 }
 
 /// A file that lost its path, and whether it still grows.
@@ -109,6 +113,7 @@ struct State {
     /// Bytes that were not, when that was last looked at.
     unread: u64,
     following: Option<Following>,
+    recall: Option<Recall>,
     integrity: Integrity,
     headroom: Headroom,
     /// When the folder is looked through again.
@@ -202,6 +207,7 @@ impl Follower<'_> {
             sent_last: Duration::ZERO,
             unread: 0,
             following: None,
+            recall: None,
             integrity: Integrity::default(),
             headroom: Headroom::new(source.rotation),
             survey: Duration::ZERO,
@@ -229,7 +235,9 @@ impl Follower<'_> {
 
     fn advance(&self, state: &mut State) -> Result<Advance, ResumeError> {
         if state.following.is_none() {
-            state.following = Some(Following::of(&self.intake.catalog, &self.source.name)?);
+            let Self { source: FileSource { name, line_bytes_max, .. }, intake } = self;
+            state.recall = Some(Recall::of(&intake.catalog, name, *line_bytes_max)?);
+            state.following = Some(Following::of(&intake.catalog, name)?);
         }
         if self.now() >= state.survey {
             self.survey(state)?;
@@ -292,8 +300,10 @@ impl Follower<'_> {
         // that one under another name.
         if !busy && (!state.tail.is_open() || self.has_path(state)?) {
             self.look_back(state, &listed);
+            self.recall(state, &listed);
             state.backlog.take_up(&listed, state.tail.place_of_open(), now);
         }
+        self.record(state, &listed);
         self.see_headroom(state, &listed);
         self.judge(state)?;
         if state.sent.len() > SENT_MAX {
@@ -301,6 +311,31 @@ impl Follower<'_> {
             state.sent.retain(|source, end| catalog.kept_to(*source).is_ok_and(|it| it < *end));
         }
         Ok(())
+    }
+
+    /// Takes files for read that a process before has read and that have not changed since.
+    fn recall(&self, state: &mut State, listed: &[Rotated]) {
+        let State { backlog, recall: Some(recall), following, live, .. } = state else { return };
+        for file in listed {
+            let hint = if backlog.is_unseen(file) { recall.find(file) } else { None };
+            let Some(hint) = hint else { continue };
+            backlog.know(file, hint.first.clone(), hint.end);
+            if let Some(following) = following {
+                following.saw(hint.source);
+                if live.is_none() {
+                    following.follow(hint.source);
+                }
+            }
+        }
+    }
+
+    /// Records which files the next process need not read.
+    fn record(&self, state: &mut State, listed: &[Rotated]) {
+        let Some(recall) = &mut state.recall else { return };
+        if let Err(error) = recall.settle(&self.intake.catalog, listed) {
+            // It costs the next start some reading, and no line.
+            tracing::debug!(error = cause::line(&error), "what was read is not recorded yet");
+        }
     }
 
     /// Notices that what was read last is gone before anything that goes on from it was opened.
@@ -397,6 +432,7 @@ impl Follower<'_> {
     fn opened(&self, state: &mut State) -> Result<Advance, ResumeError> {
         let listed = state.backlog.list().map_err(|it| self.failed(it))?;
         self.look_back(state, &listed);
+        self.recall(state, &listed);
         state.backlog.take_up(&listed, state.tail.place_of_open(), self.now());
         if !state.backlog.is_empty() {
             return Ok(Advance::Went);
@@ -432,7 +468,8 @@ impl Follower<'_> {
 
     /// Everything before `end` of the open file was sent, and it will not grow at its path.
     fn ended(&self, state: &mut State, end: u64, cause: Cause) -> Result<Advance, ResumeError> {
-        let (place, unlinked) = (state.tail.place_of_open(), state.tail.is_unlinked());
+        let (stamp, unlinked) = (state.tail.stamp_of_open(), state.tail.is_unlinked());
+        let place = state.tail.place_of_open();
         state.missing = None;
         // What follows is looked for at once.
         state.survey = Duration::ZERO;
@@ -449,7 +486,13 @@ impl Follower<'_> {
             Cause::Replaced => {
                 let read = Known { first: placed.first.clone(), end, place };
                 let wrong = match self.fate(state, &read)? {
-                    Fate::Rotated => None,
+                    Fate::Rotated => {
+                        let (first, source) = (placed.first.clone(), placed.of.source);
+                        if let (Some(recall), Some(stamp)) = (&mut state.recall, stamp) {
+                            recall.rotated(Hint { stamp, first, source, end });
+                        }
+                        None
+                    }
                     Fate::Overtaken => Some(Wrong::Gap { read: end }),
                     Fate::Gone if unlinked => Some(Wrong::Unlinked),
                     Fate::Gone => Some(Wrong::MovedAway),
@@ -582,6 +625,7 @@ impl Follower<'_> {
         damaged: bool,
     ) -> Result<Option<Reading>, ResumeError> {
         let input = Input::File(file.path.clone());
+        let stamp = fs::metadata(&file.path).ok().and_then(|it| Stamp::of(&it));
         let opened = |result: Result<source::open::Stream, OpenError>| {
             let stream = result.map_err(|it| self.failed_at(&file.path, it.source))?;
             if damaged {
@@ -605,7 +649,8 @@ impl Follower<'_> {
         }
         let placed = self.placed(state, located);
         let chunker = Chunker::at(offset, max);
-        Ok(Some(Reading { file: file.clone(), placed, bytes, chunker, end: offset }))
+        let stamp = stamp.filter(|_| !damaged);
+        Ok(Some(Reading { file: file.clone(), placed, bytes, chunker, end: offset, stamp }))
     }
 
     /// Sends the next chunk of a rotated file, or notes that it was read to its end.
@@ -625,6 +670,13 @@ impl Follower<'_> {
             reading.end = chunk.end();
             state.reading = Some(reading);
             return Advance::of(self.put(state, &of, chunk));
+        }
+        let there = fs::metadata(&reading.file.path).ok().and_then(|it| Stamp::of(&it));
+        if let (Some(recall), Some(stamp)) = (&mut state.recall, there)
+            && reading.stamp == there
+        {
+            let (first, source, end) = (reading.placed.first.clone(), of.source, reading.end);
+            recall.read(Hint { stamp, first, source, end }, self.intake.clock.now());
         }
         state.backlog.know(&reading.file, reading.placed.first, reading.end);
         Advance::of(reading.end == of.start || self.intake.entrance.end(&of, reading.end))

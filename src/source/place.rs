@@ -38,6 +38,32 @@ impl Place {
     }
 }
 
+/// One file at one time, and when anything about it changed last. The kernel writes that moment: no program
+/// that writes to a file, renames another to its name or sets its times can keep it as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// The file.
+    pub place: Place,
+    /// When its bytes, names or rights changed last, nanoseconds since 1970.
+    pub changed: i64,
+}
+
+impl Stamp {
+    /// What a file is stamped with; `None`: this system does not say.
+    #[cfg(unix)]
+    pub fn of(metadata: &Metadata) -> Option<Stamp> {
+        use std::os::unix::fs::MetadataExt;
+        let seconds = metadata.ctime().checked_mul(1_000_000_000)?;
+        Some(Stamp { place: Place::of(metadata)?, changed: seconds + metadata.ctime_nsec() })
+    }
+
+    /// What a file is stamped with; `None`: this system does not say.
+    #[cfg(not(unix))]
+    pub fn of(_: &Metadata) -> Option<Stamp> {
+        None
+    }
+}
+
 /// How many names a file has; `None`: this system does not say.
 #[cfg(unix)]
 pub(super) fn links(metadata: &Metadata) -> Option<u64> {

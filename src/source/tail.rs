@@ -12,7 +12,7 @@ use std::time::Duration;
 use notify::{RecursiveMode, Watcher};
 
 use super::chunk::{Chunk, Chunker, Next};
-use super::place::{Place, links, read_before};
+use super::place::{Place, Stamp, links, read_before};
 
 /// How long a wait lasts at most: folders without inotify (network file systems) are polled.
 pub const POLL: Duration = Duration::from_millis(200);
@@ -206,6 +206,11 @@ impl Tail {
     /// What the folder says of the open file, if one is open.
     pub fn place_of_open(&self) -> Option<Place> {
         Place::of(&self.open.as_ref()?.file.metadata().ok()?)
+    }
+
+    /// What the open file is stamped with, if one is open.
+    pub fn stamp_of_open(&self) -> Option<Stamp> {
+        Stamp::of(&self.open.as_ref()?.file.metadata().ok()?)
     }
 
     /// Whether the open file has no name left anywhere.

@@ -1,4 +1,5 @@
 //! `kustos run` over some logs.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,11 @@ impl Daemon {
         Daemon { dir: dir.to_owned(), archive }
     }
 
+    /// The configuration, for who starts it otherwise.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.join("kustos.yaml")
+    }
+
     pub(crate) fn start(&self) -> Running {
         let log =
             File::options().create(true).append(true).open(self.dir.join("kustos.log")).unwrap();
@@ -53,6 +59,12 @@ impl Daemon {
 pub(crate) struct Running(Child);
 
 impl Running {
+    /// Bytes that it asked the system to read so far, of any file.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.0.id())).unwrap();
+        io.lines().find_map(|it| it.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+    }
+
     /// `kill -9`: nothing the process could do about it.
     pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();

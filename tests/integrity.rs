@@ -7,11 +7,13 @@
     reason = "a test that cannot go on should stop"
 )]
 
+mod common;
 #[path = "rotation/daemon.rs"]
 mod daemon;
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -220,6 +222,109 @@ fn too_little_headroom_is_told_before_anything_is_deleted() {
     );
     child.end();
     assert_eq!(log.told(), ["kustos-source-headroom"]);
+}
+
+#[test]
+fn one_episode_of_too_little_headroom_is_told_once_though_the_process_restarts() {
+    let log = Log::new(", rotation: { max_size: 1KiB, max_backups: 2, headroom_min: 10m }");
+    let mut file = log.create("a\n");
+    let mut number = 0;
+    let mut told = |times: usize| {
+        let child = log.start();
+        let low = || log.daemon.log().matches("begins to delete").count() >= times;
+        log.wait(
+            || {
+                number += 1;
+                file.write_all(format!("{number}\n").as_bytes()).unwrap();
+                low() && !log.told().is_empty()
+            },
+            || log.daemon.log(),
+        );
+        child.end();
+        log.told()
+    };
+    assert_eq!(told(1), ["kustos-source-headroom"]);
+    // It is noticed again, and is the same finding.
+    assert_eq!(told(2), ["kustos-source-headroom"]);
+}
+
+#[test]
+fn a_damaged_file_is_told_of_after_a_minute_and_kept_as_far_as_it_can_be_read() {
+    let log = Log::new("");
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    gz.write_all(b"a\nb\nc\n").unwrap();
+    let packed = gz.finish().unwrap();
+    fs::write(log.rotated(".gz"), &packed[..packed.len() - 9]).unwrap();
+    let since = Instant::now();
+    let child = log.start();
+    log.create("d\n");
+    log.wait_for(&["d"]);
+    while log.told().is_empty() {
+        assert!(since.elapsed() < 2 * PATIENCE, "{}", log.daemon.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(since.elapsed() >= Duration::from_secs(60), "a file may be written for so long");
+    log.wait(|| log.lines().len() == 4, || format!("{:?}", log.lines()));
+    child.end();
+    let mut lines = log.lines();
+    lines.sort();
+    assert_eq!((lines.len(), &lines[..2]), (4, &["a".to_owned(), "b".to_owned()][..]));
+    assert_eq!(log.told(), ["kustos-source-damaged"]);
+}
+
+#[test]
+fn a_writers_clock_that_was_set_is_told_of_and_hides_no_file() {
+    let log = Log::new("");
+    let named = |moment: &str| log.path.with_file_name(format!("audit-{moment}.log"));
+    fs::write(named("2026-11-23T03-00-05.000"), "a\n").unwrap();
+    log.create("b\n");
+    let child = log.start();
+    log.wait_for(&["a", "b"]);
+    // Rotated later, and named earlier.
+    fs::rename(&log.path, named("2026-11-23T03-00-01.000")).unwrap();
+    log.create("c\n");
+    log.wait_for(&["a", "b", "c"]);
+    log.wait_told(&["kustos-source-clock"]);
+    // And of a time to come.
+    fs::rename(&log.path, named("2999-11-23T03-00-01.000")).unwrap();
+    log.create("d\n");
+    log.wait_for(&["a", "b", "c", "d"]);
+    log.wait_told(&["kustos-source-clock", "kustos-source-clock"]);
+    child.end();
+}
+
+#[test]
+fn a_file_that_is_mounted_without_its_folder_is_told_of_when_rotation_deletes_it() {
+    let log = Log::new("");
+    let mut file = log.create("a\n");
+    let there = log.path.with_file_name("mounted");
+    fs::rename(&log.path, &there).unwrap();
+    // As a mount of one file does, this leads to the file whatever becomes of its name.
+    let leads = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    std::os::unix::fs::symlink(leads, &log.path).unwrap();
+    let child = log.start();
+    log.wait_for(&["a"]);
+    assert_eq!(log.told(), [""; 0]);
+    fs::remove_file(&there).unwrap();
+    file.write_all(b"b\n").unwrap();
+    log.wait_for(&["a", "b"]);
+    log.wait_told(&["kustos-source-mounted-alone"]);
+    child.end();
+}
+
+#[test]
+fn silence_is_a_metric_until_something_comes() {
+    let log = Log::new(", silence_max: 300ms");
+    log.create("a\n");
+    let daemon = common::daemon::Daemon::start(&log.daemon.config());
+    let sample = format!("kustos_source_silent{{source=\"{}\"}}", log.path.display());
+    let is = |value: &str| daemon.metric(&sample).as_deref() == Some(value);
+    log.wait_told(&["kustos-source-silent"]);
+    log.wait(|| is("1"), || format!("{:?}", daemon.metric(&sample)));
+    File::options().append(true).open(&log.path).unwrap().write_all(b"b\n").unwrap();
+    log.wait(|| is("0"), || format!("{:?}", daemon.metric(&sample)));
+    log.wait(|| is("1"), || format!("{:?}", daemon.metric(&sample)));
+    daemon.end();
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub const HEADROOM_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
 /// Over how long the rate is an average. Shorter, and one busy second wakes somebody.
 const SPAN: Duration = Duration::from_secs(60);
 
+/// After so long the rate of a log that was not seen before is known to a twentieth.
+const KNOWN: Duration = Duration::from_secs(3 * SPAN.as_secs());
+
 /// What is seen of a log.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sight {
@@ -41,6 +44,8 @@ pub(super) struct Sight {
 #[derive(Debug)]
 pub(super) struct Headroom {
     rotation: Rotation,
+    /// When it was seen first.
+    began: Option<Duration>,
     /// When it was seen last, and how much had been written by then.
     last: Option<(Duration, u64)>,
     /// Bytes a second.
@@ -55,11 +60,13 @@ pub(super) struct Room {
     pub(super) seconds: f64,
     /// It has just become less than it should be.
     pub(super) fell: bool,
+    /// There is enough, and the log was seen for long enough to say so.
+    pub(super) over: bool,
 }
 
 impl Headroom {
     pub(super) fn new(rotation: Rotation) -> Headroom {
-        Headroom { rotation, last: None, rate: 0.0, low: false }
+        Headroom { rotation, began: None, last: None, rate: 0.0, low: false }
     }
 
     /// Takes a sight in.
@@ -70,7 +77,9 @@ impl Headroom {
         let fell = low && !self.low;
         // Once an episode: it ends when there is clearly enough again.
         self.low = low || (self.low && seconds < 1.5 * self.rotation.headroom_min.as_secs_f64());
-        Room { seconds, fell }
+        let began = *self.began.get_or_insert(sight.now);
+        let over = !self.low && sight.now.saturating_sub(began) >= KNOWN;
+        Room { seconds, fell, over }
     }
 
     /// Bytes a second, as measured.
@@ -132,7 +141,7 @@ mod tests {
         let mut headroom = Headroom::new(ROTATION);
         assert_eq!(headroom.see(&sight(0, 0, 0)).seconds, HEADROOM_MAX.as_secs_f64());
         // 5 MiB a second for half an hour, all of it read: 2000 seconds for 10,000 MiB.
-        let mut room = Room { seconds: 0.0, fell: false };
+        let mut room = Room { seconds: 0.0, fell: false, over: false };
         for second in 1..=1_800 {
             room = headroom.see(&sight(second, second * (5 << 20), 0));
         }
@@ -155,13 +164,25 @@ mod tests {
         let mut headroom = Headroom::new(ROTATION);
         let age = Some(Duration::from_secs(366 * 86_400 - 60));
         let room = headroom.see(&Sight { age, ..sight(0, 0, 1) });
-        assert_eq!(room, Room { seconds: 60.0, fell: true });
+        assert_eq!(room, Room { seconds: 60.0, fell: true, over: false });
         let off = Rotation { max_backups: 0, max_age: Duration::ZERO, ..ROTATION };
         let mut headroom = Headroom::new(off);
         for second in 0..100 {
             let room = headroom.see(&Sight { age, ..sight(second, second << 30, 1 << 40) });
             assert_eq!(room.seconds, HEADROOM_MAX.as_secs_f64());
         }
+    }
+
+    #[test]
+    fn an_episode_is_over_when_the_rate_is_known_and_not_because_it_is_not_known_yet() {
+        let mut headroom = Headroom::new(ROTATION);
+        // As after a restart into 5 MiB a second with 9 GiB unread: three minutes are left.
+        let unread = 9 << 30;
+        let mut over = |second: u64| headroom.see(&sight(second, second * (5 << 20), unread)).over;
+        assert!((0..1_000).all(|it| !over(it)));
+        let mut calm = Headroom::new(ROTATION);
+        let over: Vec<bool> = [0, 179, 180].map(|it| calm.see(&sight(it, it, 0)).over).into();
+        assert_eq!(over, [false, false, true]);
     }
 
     #[test]

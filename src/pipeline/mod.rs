@@ -8,6 +8,7 @@ mod backlog;
 pub mod correlating;
 pub mod daemon;
 pub mod detect;
+mod episode;
 mod feed;
 pub mod files;
 mod following;

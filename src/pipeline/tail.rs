@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backlog::{Backlog, Known};
+use super::episode::Episode;
 use super::feed::UntilError;
 use super::files::follow_all;
 use super::following::Following;
@@ -116,6 +117,8 @@ struct State {
     recall: Option<Recall>,
     integrity: Integrity,
     headroom: Headroom,
+    /// Of too little headroom.
+    episode: Option<Episode>,
     /// When the folder is looked through again.
     survey: Duration,
     /// Since when nothing has the path, although the file is open.
@@ -210,6 +213,7 @@ impl Follower<'_> {
             recall: None,
             integrity: Integrity::default(),
             headroom: Headroom::new(source.rotation),
+            episode: None,
             survey: Duration::ZERO,
             missing: None,
             nul_end: None,
@@ -237,6 +241,7 @@ impl Follower<'_> {
         if state.following.is_none() {
             let Self { source: FileSource { name, line_bytes_max, .. }, intake } = self;
             state.recall = Some(Recall::of(&intake.catalog, name, *line_bytes_max)?);
+            state.episode = Some(Episode::of(&intake.catalog, "headroom", name)?);
             state.following = Some(Following::of(&intake.catalog, name)?);
         }
         if self.now() >= state.survey {
@@ -304,7 +309,7 @@ impl Follower<'_> {
             state.backlog.take_up(&listed, state.tail.place_of_open(), now);
         }
         self.record(state, &listed);
-        self.see_headroom(state, &listed);
+        self.see_headroom(state, &listed)?;
         self.judge(state)?;
         if state.sent.len() > SENT_MAX {
             let catalog = &self.intake.catalog;
@@ -374,7 +379,7 @@ impl Follower<'_> {
         state.names.extend(listed.iter().map(|it| it.stem.clone()));
     }
 
-    fn see_headroom(&self, state: &mut State, listed: &[Rotated]) {
+    fn see_headroom(&self, state: &mut State, listed: &[Rotated]) -> Result<(), ResumeError> {
         let (mut unread, mut oldest) = (state.tail.lag(), None);
         let reading = state.reading.as_ref();
         let ours = state.tail.place_of_open();
@@ -398,13 +403,16 @@ impl Follower<'_> {
         let room = state.headroom.see(&sight);
         state.unread = unread;
         self.intake.observer.headroom(&self.source.name, room.seconds);
+        let Some(episode) = &mut state.episode else { return Ok(()) };
         if room.fell {
+            let began = episode.begin(&self.intake.catalog, self.intake.clock.now())?;
             let rate = state.headroom.rate();
             let wrong = Wrong::Headroom { seconds: room.seconds, unread, rate };
-            // Another episode is another finding, also after a restart.
-            let key = self.intake.clock.now().to_be_bytes();
-            self.tell(state, 0, &wrong, &[&key]);
+            self.tell(state, 0, &wrong, &[began.as_bytes()]);
+        } else if room.over {
+            episode.end(&self.intake.catalog)?;
         }
+        Ok(())
     }
 
     /// Once every file was seen: whether the one that was followed last is among them.

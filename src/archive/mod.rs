@@ -7,6 +7,7 @@ pub mod account;
 pub mod catalog;
 pub mod columns;
 pub mod commit;
+mod group;
 pub mod hints;
 pub mod keep;
 pub mod known;

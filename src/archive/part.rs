@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
-use arrow::compute::interleave_record_batch;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
@@ -15,6 +14,7 @@ use parquet::schema::types::ColumnPath;
 
 use super::columns::Batch;
 use super::commit::NewPart;
+use super::group;
 use super::schema::{self, SKELETON};
 use super::stored::{StoredFile, part_path};
 use crate::durable::{self, DurableError};
@@ -95,10 +95,11 @@ pub fn write(
     let (Some(first), Some(last)) = (placed.first(), placed.last()) else {
         return Err(ArrowError::InvalidArgumentError("a part without rows".to_owned()).into());
     };
-    let rows = sorted(placed)?;
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema::events(), Some(properties()?))?;
-    writer.write(&rows)?;
-    let bytes = writer.into_inner()?;
+    let order = sorted(placed)?;
+    let writer = ArrowWriter::try_new(Vec::new(), schema::events(), Some(properties()?))?;
+    let (mut file, factory) = writer.into_serialized_writer()?;
+    group::write(&mut file, &factory, &columns(placed)?, &order)?;
+    let bytes = file.into_inner()?;
     let seq =
         |it: &Placed, ordinal: Option<&u32>| it.first + i64::from(ordinal.copied().unwrap_or(0));
     let seq_first = seq(first, first.batch.ordinals.first());
@@ -112,7 +113,7 @@ pub fn write(
         path,
         cluster: first.batch.cluster.to_string(),
         date: first.batch.date.clone(),
-        rows: rows.num_rows() as u64,
+        rows: order.len() as u64,
         bytes_in: placed.iter().map(|it| it.batch.bytes_in).sum(),
         bytes_stored: bytes.len() as u64,
         seq_first,
@@ -126,20 +127,29 @@ pub fn write(
     Ok(NewPart { file, leaves, sources })
 }
 
-/// The rows of all batches with their `seq`, sorted.
-fn sorted(placed: &[Placed]) -> Result<RecordBatch, ArrowError> {
-    let batches: Vec<RecordBatch> = placed.iter().map(with_seq).collect::<Result<_, _>>()?;
-    let keys: Vec<Keys<'_>> = batches.iter().map(Keys::of).collect::<Result<_, _>>()?;
-    let order = order(&keys);
-    interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &order)
+/// Where each row of all batches goes.
+fn sorted(placed: &[Placed]) -> Result<Vec<(usize, usize)>, ArrowError> {
+    let keys: Result<Vec<Keys<'_>>, _> = placed.iter().map(|it| Keys::of(&it.batch.rows)).collect();
+    Ok(order(&keys?))
 }
 
-fn with_seq(placed: &Placed) -> Result<RecordBatch, ArrowError> {
+/// The arrays of each column of `schema::events`, one a batch.
+fn columns(placed: &[Placed]) -> Result<Vec<Vec<ArrayRef>>, ArrowError> {
+    let schema = schema::events();
+    let of = |name: &str| -> Result<Vec<ArrayRef>, ArrowError> {
+        placed.iter().map(|it| if name == "seq" { Ok(seqs(it)) } else { named(it, name) }).collect()
+    };
+    schema.fields().iter().map(|field| of(field.name())).collect()
+}
+
+fn seqs(placed: &Placed) -> ArrayRef {
     let seqs = placed.batch.ordinals.iter().map(|it| placed.first + i64::from(*it));
-    let seqs: ArrayRef = Arc::new(Int64Array::from_iter_values(seqs));
-    let columns =
-        std::iter::once(seqs).chain(placed.batch.rows.columns().iter().cloned()).collect();
-    RecordBatch::try_new(schema::events(), columns)
+    Arc::new(Int64Array::from_iter_values(seqs))
+}
+
+fn named(placed: &Placed, name: &str) -> Result<ArrayRef, ArrowError> {
+    let missing = || ArrowError::SchemaError(format!("column {name} is missing"));
+    placed.batch.rows.column_by_name(name).cloned().ok_or_else(missing)
 }
 
 /// The columns that rows are sorted by.

@@ -118,8 +118,14 @@ impl Chunk {
             _ => &[],
         };
         let whole = matches!(self.framing, Framing::Fragment | Framing::Document);
-        let lines = if records.is_empty() { &*self.bytes } else { &[] };
-        let split = lines.split_inclusive(move |it| *it == b'\n' && !whole).flat_map(move |line| {
+        let mut rest = if records.is_empty() { &*self.bytes } else { &[] };
+        let split = std::iter::from_fn(move || {
+            let feed = if whole { None } else { memchr::memchr(b'\n', rest) };
+            let (line, more) = rest.split_at(feed.map_or(rest.len(), |it| it + 1));
+            rest = more;
+            (!line.is_empty()).then_some(line)
+        });
+        let split = split.flat_map(move |line| {
             let (nul, line) = line.split_at(if whole { 0 } else { nul_run(line) });
             [nul, line].into_iter().filter(|it| !it.is_empty())
         });
@@ -328,7 +334,12 @@ impl Chunker {
     }
 
     fn take(&mut self, count: usize, framing: Framing) -> Chunk {
-        let rest = self.held.split_off(count);
+        let held = self.held.get(count..).unwrap_or_default();
+        // Where much is read, much more is to come: room for it at once, not by doubling.
+        let room = if count < CHUNK_BYTES / 2 { 0 } else { CHUNK_BYTES + 2 * READ_BYTES };
+        let mut rest = Vec::with_capacity(room.max(held.len()));
+        rest.extend_from_slice(held);
+        self.held.truncate(count);
         let bytes = std::mem::replace(&mut self.held, rest);
         self.searched = 0;
         let chunk = Chunk { start: self.start, bytes, framing };

@@ -7,10 +7,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BinaryBuilder, Int32Builder, Int64Builder, ListBuilder, StringArray,
-    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    ArrayRef, BinaryArray, BinaryBuilder, BinaryViewBuilder, Int32Builder, Int64Builder,
+    ListBuilder, StringArray, StringBuilder, TimestampMicrosecondArray,
+    TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{DataType, Field as ArrowField, Schema};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{DataType, Field as ArrowField};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
@@ -27,7 +29,7 @@ pub struct Batch {
     pub cluster: Arc<str>,
     /// Their UTC date: of the stage time, or of arrival where there is none.
     pub date: String,
-    /// Every column of `schema::events` but `seq`.
+    /// The columns of `schema::arriving`.
     pub rows: RecordBatch,
     /// Each row's place among the chunk's lines.
     pub ordinals: Vec<u32>,
@@ -43,6 +45,7 @@ pub struct Batch {
 
 enum Builder {
     Text(StringBuilder),
+    Json(Views),
     List(ListBuilder<StringBuilder>),
     Int(Int32Builder),
     Time(TimestampMicrosecondBuilder),
@@ -51,7 +54,8 @@ enum Builder {
 impl Builder {
     fn of(form: Form) -> Builder {
         match form {
-            Form::Text | Form::Json => Builder::Text(text()),
+            Form::Text => Builder::Text(text()),
+            Form::Json => Builder::Json(Views::default()),
             Form::List => {
                 let item = ArrowField::new("item", DataType::Utf8, false);
                 Builder::List(ListBuilder::with_capacity(text(), 0).with_field(item))
@@ -67,6 +71,7 @@ impl Builder {
     fn null(&mut self) {
         match self {
             Builder::Text(it) => it.append_null(),
+            Builder::Json(it) => it.builder.append_null(),
             Builder::List(it) => it.append_null(),
             Builder::Int(it) => it.append_null(),
             Builder::Time(it) => it.append_null(),
@@ -76,6 +81,7 @@ impl Builder {
     fn finish(&mut self) -> ArrayRef {
         match self {
             Builder::Text(it) => Arc::new(it.finish()),
+            Builder::Json(it) => Arc::new(it.builder.finish()),
             Builder::List(it) => Arc::new(it.finish()),
             Builder::Int(it) => Arc::new(it.finish()),
             Builder::Time(it) => Arc::new(it.finish()),
@@ -87,6 +93,44 @@ impl Builder {
 /// is followed comes in batches of a few rows, of which a second's worth wait in memory for their part.
 fn text() -> StringBuilder {
     StringBuilder::with_capacity(0, 0)
+}
+
+/// Values that stay where they stand: bodies are most of what there is, and need not be copied before they are
+/// encoded.
+struct Views {
+    builder: BinaryViewBuilder,
+    /// The bytes that values may stand in, and the builder's number for them.
+    within: Option<(Buffer, u32)>,
+}
+
+impl Default for Views {
+    fn default() -> Views {
+        Views { builder: BinaryViewBuilder::with_capacity(0), within: None }
+    }
+}
+
+impl Views {
+    fn over(bytes: &Buffer) -> Views {
+        let mut builder = BinaryViewBuilder::with_capacity(0);
+        let block = builder.append_block(bytes.clone());
+        Views { builder, within: Some((bytes.clone(), block)) }
+    }
+
+    fn append(&mut self, value: &[u8]) {
+        let place = self.within.as_ref().and_then(|(bytes, block)| {
+            let offset = value.as_ptr().addr().checked_sub(bytes.as_ptr().addr())?;
+            let inside = bytes.get(offset..)?.get(..value.len())?;
+            // Nothing but the bytes themselves, whatever else lies where.
+            let same = std::ptr::eq(inside, value);
+            same.then_some((*block, u32::try_from(offset).ok()?, u32::try_from(value.len()).ok()?))
+        });
+        let viewed = place.is_some_and(|(block, offset, length)| {
+            self.builder.try_append_view(block, offset, length).is_ok()
+        });
+        if !viewed {
+            self.builder.append_value(value);
+        }
+    }
 }
 
 /// Builds one batch, a row a line.
@@ -133,6 +177,17 @@ impl Default for Columns {
 }
 
 impl Columns {
+    /// As the default, for lines that stand in these bytes: what need not be copied is not.
+    pub fn over(bytes: &Buffer) -> Columns {
+        let mut columns = Columns::default();
+        for builder in &mut columns.cuts {
+            if let Builder::Json(views) = builder {
+                *views = Views::over(bytes);
+            }
+        }
+        columns
+    }
+
     /// Appends a row. `ordinal` is its place in its chunk, `leaf` its hash.
     pub fn append(&mut self, row: &Row<'_>, ordinal: u32, leaf: [u8; 32]) {
         match &row.event {
@@ -274,15 +329,13 @@ impl Columns {
         for (cut, builder) in CUTS.iter().zip(&mut self.cuts) {
             named.push((cut.name, builder.finish()));
         }
-        let whole = schema::events();
-        let fields: Vec<_> =
-            whole.fields().iter().filter(|it| it.name() != "seq").cloned().collect();
+        let schema = schema::arriving();
+        let fields = schema.fields().iter();
         let columns = fields
-            .iter()
             .filter_map(|field| named.iter().find(|(name, _)| name == field.name()))
             .map(|(_, array)| Arc::clone(array))
             .collect();
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        RecordBatch::try_new(schema, columns)
     }
 }
 
@@ -296,8 +349,8 @@ fn append_cut(cut: &Cut, builder: &mut Builder, event: &Event<'_>, scratch: &mut
         }
     };
     match builder {
-        Builder::Text(it) if cut.form == Form::Json => {
-            it.append_value(json);
+        Builder::Json(it) => {
+            it.append(json.as_bytes());
             true
         }
         Builder::Text(it) => {
@@ -342,15 +395,10 @@ fn verbatim(line: &[u8]) -> Vec<u8> {
 /// The skeletons with those replaced that do not give their line back; `None`: all do.
 fn mended(rows: &RecordBatch, lines: &[&[u8]]) -> Result<Option<BinaryArray>, ArrowError> {
     let rebuilder = Rebuilder::new(rows)?;
-    let mut line = Vec::new();
-    let mut differing = Vec::new();
-    for (row, want) in lines.iter().enumerate() {
-        line.clear();
-        rebuilder.rebuild(row, &mut line);
-        if line != *want {
-            differing.push(row);
-        }
-    }
+    let mut scratch = Vec::new();
+    let differs =
+        |(row, want): (usize, &&[u8])| (!rebuilder.gives(row, want, &mut scratch)).then_some(row);
+    let differing: Vec<usize> = lines.iter().enumerate().filter_map(differs).collect();
     if differing.is_empty() {
         return Ok(None);
     }

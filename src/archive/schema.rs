@@ -88,6 +88,21 @@ pub fn events() -> SchemaRef {
     Arc::clone(&EVENTS)
 }
 
+static ARRIVING: LazyLock<SchemaRef> = LazyLock::new(|| {
+    let is_json = |name: &str| CUTS.iter().any(|it| it.form == Form::Json && it.name == name);
+    let arriving = fields().into_iter().filter(|it| it.name() != "seq").map(|it| match it.name() {
+        name if is_json(name) => it.with_data_type(DataType::BinaryView),
+        _ => it,
+    });
+    Arc::new(Schema::new(arriving.collect::<Vec<_>>()))
+});
+
+/// The columns of rows on their way to a part: [`events`] without the place, which they have not yet, and with
+/// JSON values as views of the lines they stand in.
+pub fn arriving() -> SchemaRef {
+    Arc::clone(&ARRIVING)
+}
+
 fn fields() -> Vec<ArrowField> {
     let text = |name: &str| ArrowField::new(name, DataType::Utf8, true);
     let kept = |name: &str, kind: DataType| ArrowField::new(name, kind, false);

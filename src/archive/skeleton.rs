@@ -6,7 +6,8 @@
 use std::borrow::Cow;
 
 use arrow::array::{
-    Array, AsArray, BinaryArray, Int32Array, ListArray, StringArray, TimestampMicrosecondArray,
+    Array, AsArray, BinaryArray, BinaryViewArray, Int32Array, ListArray, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -40,7 +41,7 @@ pub fn strip(line: &str, gaps: &mut [Gap], out: &mut Vec<u8>) {
 /// Whether the JSON string, given with its quotes, is what [`write_text`] makes of its content.
 pub fn canonical(json: &str, content: &str) -> bool {
     // Most strings have neither an escape nor anything that would be written as one.
-    if content.len() + 2 == json.len() && !content.bytes().any(escapes) {
+    if content.len() + 2 == json.len() && !any_escapes(content) {
         return true;
     }
     let mut again = Vec::with_capacity(json.len());
@@ -53,10 +54,17 @@ fn escapes(byte: u8) -> bool {
     byte < 0x20 || matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xe2)
 }
 
+/// Whether any byte does. Sixteen at a time without a branch, which the compiler makes vectors of.
+fn any_escapes(content: &str) -> bool {
+    let (blocks, rest) = content.as_bytes().as_chunks::<16>();
+    blocks.iter().any(|block| block.iter().fold(false, |any, it| any | escapes(*it)))
+        || rest.iter().any(|it| escapes(*it))
+}
+
 /// Writes a JSON string as Go's `encoding/json` does, which is what API servers write with.
 pub fn write_text(content: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    if content.bytes().any(escapes) {
+    if any_escapes(content) {
         content.chars().for_each(|it| write_char(it, out));
     } else {
         out.extend_from_slice(content.as_bytes());
@@ -96,9 +104,26 @@ pub fn write_list<'a>(members: impl Iterator<Item = Cow<'a, str>>, out: &mut Vec
 enum Source<'a> {
     Text(&'a StringArray),
     Json(&'a StringArray),
+    /// JSON that was not written yet.
+    View(&'a BinaryViewArray),
     List(&'a ListArray),
     Int(&'a Int32Array),
     Time(&'a TimestampMicrosecondArray),
+}
+
+/// A piece of a line.
+enum Piece<'s, 'a> {
+    /// Of the skeleton.
+    Bytes(&'s [u8]),
+    /// The value that a mark stands for.
+    Value(&'s Source<'a>),
+}
+
+/// What follows the first bytes, if they are these. A value that was not copied is what it is compared with:
+/// the same place holds the same bytes.
+fn after<'l>(line: &'l [u8], first: &[u8]) -> Option<&'l [u8]> {
+    let (head, rest) = line.split_at_checked(first.len())?;
+    (std::ptr::eq(head, first) || head == first).then_some(rest)
 }
 
 /// Rebuilds the lines of one batch.
@@ -118,7 +143,10 @@ impl<'a> Rebuilder<'a> {
             let array = column(batch, cut.name)?;
             let source = match cut.form {
                 Form::Text => array.as_string_opt().map(Source::Text),
-                Form::Json => array.as_string_opt().map(Source::Json),
+                Form::Json => match array.as_binary_view_opt() {
+                    Some(array) => Some(Source::View(array)),
+                    None => array.as_string_opt().map(Source::Json),
+                },
                 Form::List => array.as_list_opt().map(Source::List),
                 Form::Int => array.as_primitive_opt::<Int32Type>().map(Source::Int),
                 Form::Time => {
@@ -137,20 +165,46 @@ impl<'a> Rebuilder<'a> {
 
     /// Appends the line of that row, as it arrived.
     pub fn rebuild(&self, row: usize, out: &mut Vec<u8>) {
+        self.pieces(row, |piece| match piece {
+            Piece::Bytes(bytes) => out.extend_from_slice(bytes),
+            Piece::Value(source) => source.write(row, out),
+        });
+    }
+
+    /// Whether [`Rebuilder::rebuild`] gives that line. Long values are compared where they are; `scratch` is
+    /// room for short ones.
+    pub fn gives(&self, row: usize, line: &[u8], scratch: &mut Vec<u8>) -> bool {
+        let mut rest = Some(line);
+        self.pieces(row, |piece| {
+            let bytes = match piece {
+                Piece::Bytes(bytes) => bytes,
+                Piece::Value(Source::View(array)) => array.value(row),
+                Piece::Value(source) => {
+                    scratch.clear();
+                    source.write(row, scratch);
+                    &*scratch
+                }
+            };
+            rest = rest.and_then(|it| after(it, bytes));
+        });
+        rest.is_some_and(<[u8]>::is_empty)
+    }
+
+    /// What a line is put together from, in its order.
+    fn pieces<'s>(&'s self, row: usize, mut take: impl FnMut(Piece<'s, 'a>)) {
         let skeleton = self.skeleton.value(row);
         if let Some((&VERBATIM, line)) = skeleton.split_first() {
-            out.extend_from_slice(line);
-            return;
+            return take(Piece::Bytes(line));
         }
         let mut from = 0;
         for (at, byte) in skeleton.iter().enumerate() {
             if let Some(Some(source)) = self.sources.get(*byte as usize) {
-                out.extend_from_slice(skeleton.get(from..at).unwrap_or_default());
-                source.write(row, out);
+                take(Piece::Bytes(skeleton.get(from..at).unwrap_or_default()));
+                take(Piece::Value(source));
                 from = at + 1;
             }
         }
-        out.extend_from_slice(skeleton.get(from..).unwrap_or_default());
+        take(Piece::Bytes(skeleton.get(from..).unwrap_or_default()));
     }
 }
 
@@ -159,6 +213,7 @@ impl Source<'_> {
         match self {
             Source::Text(array) => write_text(array.value(row), out),
             Source::Json(array) => out.extend_from_slice(array.value(row).as_bytes()),
+            Source::View(array) => out.extend_from_slice(array.value(row)),
             Source::Int(array) => out.extend_from_slice(array.value(row).to_string().as_bytes()),
             Source::Time(array) => {
                 out.push(b'"');

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::buffer::Buffer;
+use bytes::Bytes;
+
 use super::correlating::{Step, Ticks};
 use super::lanes::{Job, Lines, Load, Stream};
 use crate::archive::columns::{Batch, Columns};
@@ -145,6 +148,7 @@ impl Worker {
 
     fn lines(&mut self, lines: Lines, ruleset: Arc<RuleSet>) -> Done {
         let Lines { stream, chunk, receipt } = lines;
+        let chunk = Arc::new(chunk);
         let mut starts = Vec::new();
         let mut lines: Vec<Row<'_>> = Vec::new();
         let mut opened = Vec::new();
@@ -172,7 +176,10 @@ impl Worker {
                 true => Cow::Borrowed(&leaves),
                 false => rows.iter().map(|it| leaf(it.raw)).collect(),
             };
-            batches = columns(&stream.cluster, &rows, &of_rows, self.clock.now());
+            // The columns hold on to the chunk: what stands in it is not copied before it is encoded.
+            let bytes = Buffer::from(Bytes::from_owner(Held(Arc::clone(&chunk))));
+            let now = self.clock.now();
+            batches = columns(&stream.cluster, &rows, &of_rows, now, &bytes);
         }
         Done {
             end: chunk.end(),
@@ -249,8 +256,23 @@ fn count(rows: &[Row<'_>]) -> Counts {
     counts
 }
 
-/// The rows as batches, one for each UTC date.
-fn columns(cluster: &Arc<str>, rows: &[Row<'_>], leaves: &[Hash], now: i64) -> Vec<Batch> {
+/// A chunk whose bytes outlive its worker.
+struct Held(Arc<Chunk>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
+
+/// The rows as batches, one for each UTC date. `bytes` are those that most of them stand in.
+fn columns(
+    cluster: &Arc<str>,
+    rows: &[Row<'_>],
+    leaves: &[Hash],
+    now: i64,
+    bytes: &Buffer,
+) -> Vec<Batch> {
     // Nearly every chunk has one date; a map would cost more than it finds.
     let mut dates: Vec<(i64, Columns, Vec<&[u8]>)> = Vec::new();
     for (ordinal, (row, leaf)) in (0_u32..).zip(rows.iter().zip(leaves)) {
@@ -259,7 +281,7 @@ fn columns(cluster: &Arc<str>, rows: &[Row<'_>], leaves: &[Hash], now: i64) -> V
             day = now.div_euclid(DAY);
         }
         let at = dates.iter().position(|it| it.0 == day).unwrap_or_else(|| {
-            dates.push((day, Columns::default(), Vec::new()));
+            dates.push((day, Columns::over(bytes), Vec::new()));
             dates.len() - 1
         });
         if let Some((_, columns, lines)) = dates.get_mut(at) {
@@ -310,7 +332,7 @@ mod tests {
         let rows: Vec<Row<'_>> =
             lines.iter().map(|it| Row::plain(it.as_bytes(), decode::line(it.as_bytes()))).collect();
         let leaves = vec![[0; 32]; rows.len()];
-        let batches = columns(&"c".into(), &rows, &leaves, 20_000 * DAY);
+        let batches = columns(&"c".into(), &rows, &leaves, 20_000 * DAY, &Buffer::default());
         assert_eq!(batches.len(), DATES_MAX + 1);
         assert_eq!(batches.iter().map(|it| it.rows.num_rows()).sum::<usize>(), 500);
         assert_eq!(batches.last().unwrap().date, event::date(20_000 * DAY));

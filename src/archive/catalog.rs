@@ -169,7 +169,7 @@ impl Catalog {
     /// # Errors
     /// When there is none, SQLite refuses, or the format is unknown.
     pub fn open(dir: &Path) -> Result<Catalog, CatalogError> {
-        if !dir.join("catalog.sqlite").is_file() {
+        if !stored::is_archive(dir) {
             return Err(match stored::replicas(dir).unwrap_or_default().into_iter().next() {
                 Some(one) => CatalogError::Shared { dir: dir.to_owned(), one },
                 None => CatalogError::Missing(dir.to_owned()),

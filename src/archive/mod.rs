@@ -7,6 +7,7 @@ pub mod account;
 pub mod catalog;
 pub mod columns;
 pub mod commit;
+pub mod copies;
 mod group;
 pub mod hints;
 pub mod keep;

@@ -9,7 +9,9 @@ use arrow::datatypes::Int64Type;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
@@ -96,7 +98,33 @@ pub fn batches_of(
     builder.with_projection(mask).build().map_err(ReadError::parquet(path))
 }
 
-fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, ReadError> {
+/// As [`batches_of`], of some rows of the group, which are given in order.
+///
+/// # Errors
+/// As [`batches`].
+pub fn batches_at(
+    path: &Path,
+    group: usize,
+    rows: &[u32],
+    columns: &[&str],
+) -> Result<ParquetRecordBatchReader, ReadError> {
+    let builder = chosen(open(path)?, group, rows);
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+    builder.with_projection(mask).build().map_err(ReadError::parquet(path))
+}
+
+type Builder = ParquetRecordBatchReaderBuilder<File>;
+
+fn chosen(builder: Builder, group: usize, rows: &[u32]) -> Builder {
+    let of_group = builder.metadata().row_groups().get(group).map_or(0, RowGroupMetaData::num_rows);
+    let rows = rows.iter().filter_map(|it| usize::try_from(*it).ok());
+    let of_group = usize::try_from(of_group).unwrap_or(0);
+    let rows = rows.filter(|it| *it < of_group);
+    let selection = RowSelection::from_consecutive_ranges(rows.map(|it| it..it + 1), of_group);
+    builder.with_batch_size(BATCH_ROWS).with_row_groups(vec![group]).with_row_selection(selection)
+}
+
+fn open(path: &Path) -> Result<Builder, ReadError> {
     let file =
         File::open(path).map_err(|source| ReadError::Open { path: path.to_owned(), source })?;
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(ReadError::parquet(path))
@@ -111,6 +139,8 @@ pub struct Group {
     pub seq: Option<(i64, i64)>,
     /// The earliest and the latest stage time, µs; `None`: the file does not say.
     pub time: Option<(i64, i64)>,
+    /// How many rows it has.
+    pub rows: usize,
 }
 
 /// The row groups of a stored file.
@@ -128,7 +158,12 @@ pub fn groups(path: &Path) -> Result<Vec<Group>, ReadError> {
             _ => None,
         };
     let groups = builder.metadata().row_groups().iter().enumerate();
-    let group = |(at, group)| Group { at, seq: bounds(group, seq), time: bounds(group, time) };
+    let group = |(at, group): (usize, &RowGroupMetaData)| Group {
+        at,
+        seq: bounds(group, seq),
+        time: bounds(group, time),
+        rows: usize::try_from(group.num_rows()).unwrap_or(0),
+    };
     Ok(groups.map(group).collect())
 }
 
@@ -159,6 +194,20 @@ pub fn lines_of(
     mut take: impl FnMut(Line<'_>),
 ) -> Result<(), ReadError> {
     let builder = open(path)?.with_batch_size(BATCH_ROWS).with_row_groups(vec![group]);
+    each_of(path, builder.build().map_err(ReadError::parquet(path))?, &mut take)
+}
+
+/// Hands some lines of one row group to `take`; the rows are given in order.
+///
+/// # Errors
+/// As [`lines`].
+pub fn lines_at(
+    path: &Path,
+    group: usize,
+    rows: &[u32],
+    mut take: impl FnMut(Line<'_>),
+) -> Result<(), ReadError> {
+    let builder = chosen(open(path)?, group, rows);
     each_of(path, builder.build().map_err(ReadError::parquet(path))?, &mut take)
 }
 

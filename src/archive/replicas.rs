@@ -7,6 +7,7 @@
 //! The folder has to be on a file system that all replicas see as one machine does: SQLite's WAL and `flock` are not
 //! for network file systems (docs/decisions/014-replicas.md).
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,27 @@ pub fn catalogs(own: &Catalog, shared: Option<&Path>) -> Result<Vec<Catalog>, Re
     Ok(all)
 }
 
+/// The archives in folders that somebody names: each folder's own, and those of the replicas that share it. An archive
+/// that is named twice is there once; a folder without any is given back, for whoever opens it to say so.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn archives(named: &[PathBuf]) -> Result<Vec<PathBuf>, ReplicasError> {
+    let mut all = Vec::new();
+    for dir in named {
+        let failed = |source| ReplicasError::Io { path: dir.clone(), source };
+        let within = stored::replicas(dir).map_err(failed)?;
+        // Whoever came to have replicas has what was kept before beside them.
+        if within.is_empty() || stored::is_archive(dir) {
+            all.push(dir.clone());
+        }
+        all.extend(within);
+    }
+    let mut seen = BTreeSet::new();
+    all.retain(|it| seen.insert(it.canonicalize().unwrap_or_else(|_| it.clone())));
+    Ok(all)
+}
+
 /// How far the furthest of them keeps a stream; `None`: none knows it.
 ///
 /// # Errors
@@ -121,6 +143,17 @@ mod tests {
         assert_eq!(kept_to(&all, "c", "s").unwrap(), Some(9));
         assert_eq!(kept_to(&all, "c", "other").unwrap(), None);
         assert_eq!(kept_to(&catalogs(&own, None).unwrap(), "c", "s").unwrap(), Some(7));
+        let named = |dirs: &[&Path]| {
+            let dirs: Vec<PathBuf> = dirs.iter().map(|it| it.to_path_buf()).collect();
+            let found = archives(&dirs).unwrap();
+            let short = |it: PathBuf| it.strip_prefix(dir.path()).unwrap().display().to_string();
+            found.into_iter().map(short).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(named(&[dir.path()]), "replicas/a replicas/b");
+        let [again, none] = ["replicas/../replicas/b", "none"].map(|it| dir.path().join(it));
+        assert_eq!(named(&[&again, &none, dir.path()]), "replicas/../replicas/b none replicas/a");
+        drop(Catalog::create(dir.path()).unwrap());
+        assert_eq!(named(&[dir.path()]), " replicas/a replicas/b");
     }
 
     #[test]

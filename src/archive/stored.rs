@@ -77,10 +77,14 @@ pub fn replicas(shared: &Path) -> io::Result<Vec<PathBuf>> {
     };
     let paths = entries.map(|it| it.map(|it| it.path())).collect::<io::Result<Vec<_>>>()?;
     // One that has no catalog yet has kept nothing yet.
-    let mut found: Vec<PathBuf> =
-        paths.into_iter().filter(|it| it.join("catalog.sqlite").is_file()).collect();
+    let mut found: Vec<PathBuf> = paths.into_iter().filter(|it| is_archive(it)).collect();
     found.sort();
     Ok(found)
+}
+
+/// Whether there is an archive at that place.
+pub fn is_archive(dir: &Path) -> bool {
+    dir.join("catalog.sqlite").is_file()
 }
 
 /// The replicas' archives, in the folder they share.

@@ -1,11 +1,14 @@
 //! What several commands take: rules, inputs, a way to be stopped.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
+use super::output::counted;
 use crate::archive::catalog::Scope;
+use crate::archive::replicas;
 use crate::cause;
 use crate::config::{Config, RuleMatching, Rules};
 use crate::pipeline::Stop;
@@ -99,6 +102,33 @@ impl InputArgs {
         }
         Ok(found)
     }
+}
+
+/// Which archives to read.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ArchiveArgs {
+    /// An archive's folder, or one that replicas share; may be repeated.
+    #[arg(long = "archive", required = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    dirs: Vec<PathBuf>,
+}
+
+impl ArchiveArgs {
+    /// Finds them, each once.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn find(&self) -> Result<Vec<PathBuf>> {
+        Ok(replicas::archives(&self.dirs)?)
+    }
+}
+
+/// Says how many events were left out because several archives hold them; `or_else` is what may be done about it.
+pub fn tell_copies(copies: u64, or_else: &str, out: &mut dyn Write) -> std::io::Result<()> {
+    if copies == 0 {
+        return Ok(());
+    }
+    let count = counted(copies, "copy").replace("copys", "copies");
+    writeln!(out, "left out {count} of events that another of the archives holds{or_else}")
 }
 
 /// Which events of an archive to look at.

@@ -259,6 +259,8 @@ fn learn_from(
     let history = History {
         dir: kept.catalog.dir(),
         scope: scope.clone(),
+        without: &[],
+        seq_last: i64::MAX,
         workers: kept.workers,
         stop: &stop,
     };

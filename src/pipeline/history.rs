@@ -6,12 +6,14 @@
 //! not the file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::stop::{Stop, guarded};
 use crate::archive::catalog::{Catalog, CatalogError, Scope};
+use crate::archive::copies::{self, CopiesError};
 use crate::archive::read::{self, Line, ReadError};
 use crate::archive::stored::StoredFile;
 
@@ -32,16 +34,35 @@ pub enum HistoryError {
     Read(#[from] ReadError),
 }
 
+impl From<CopiesError> for HistoryError {
+    fn from(error: CopiesError) -> HistoryError {
+        match error {
+            CopiesError::Catalog(error) => HistoryError::Catalog(error),
+            CopiesError::Read(error) => HistoryError::Read(error),
+        }
+    }
+}
+
 /// Which history, and how it is read.
 pub struct History<'a> {
     /// The archive.
     pub dir: &'a Path,
     /// Files that can hold an event of this scope are read.
     pub scope: Scope,
+    /// Of the lines, those of other places; the places are in order.
+    pub without: &'a [Range<i64>],
+    /// Lines behind this place came later and are not read.
+    pub seq_last: i64,
     /// How many threads.
     pub workers: usize,
     /// Ends it early.
     pub stop: &'a Stop,
+}
+
+impl History<'_> {
+    fn reads(&self, seq: i64) -> bool {
+        seq <= self.seq_last && !copies::within(self.without, seq)
+    }
 }
 
 /// What was made of one line, and the place of the line in the archive.
@@ -173,7 +194,8 @@ fn over<R: Reader, E>(
             let (files, mut reader) = (&files, make());
             scope.spawn(guarded(&format!("history-{index}"), move || {
                 while !history.stop.asked() && taken(&permits) {
-                    let Some((at, outcome)) = one(files, units, from, &mut reader) else { return };
+                    let of = |seq| seq >= from && history.reads(seq);
+                    let Some((at, outcome)) = one(files, units, of, &mut reader) else { return };
                     let failed = outcome.is_err();
                     if sender.send((at, outcome)).is_err() || failed {
                         return;
@@ -204,7 +226,7 @@ fn files(history: &History<'_>, done: i64) -> Result<Vec<StoredFile>, HistoryErr
 fn one<R: Reader>(
     files: &[StoredFile],
     units: &Mutex<Units<'_>>,
-    from: i64,
+    reads: impl Fn(i64) -> bool,
     reader: &mut R,
 ) -> Option<Numbered<R::Made>> {
     let (unit, begun) = {
@@ -222,7 +244,7 @@ fn one<R: Reader>(
     let file = files.get(unit.file)?;
     let mut made = Vec::new();
     let result = read::lines_of(&file.path, unit.group, |line| {
-        if line.seq >= from {
+        if reads(line.seq) {
             reader.read(file, line, &mut made);
         }
     });

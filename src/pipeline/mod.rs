@@ -22,6 +22,7 @@ mod integrity;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod lanes;
+mod merged;
 mod quiet;
 mod recall;
 pub mod reload;

@@ -1,13 +1,12 @@
-//! `kustos query`: SQL over an archive.
+//! `kustos query`: SQL over an archive or several.
 
-use std::io::{IsTerminal, Write, stdout};
-use std::path::PathBuf;
+use std::io::{IsTerminal, Write, stderr, stdout};
 
 use anyhow::{Context, Result};
 
 use super::output::{Format, Rows, unless_closed};
-use super::shared::Usage;
-use crate::query::sql::{Answer, Engine, SqlError};
+use super::shared::{ArchiveArgs, Usage, tell_copies};
+use crate::query::sql::{Answer, Engine, Settings, SqlError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,22 +14,33 @@ Examples:
   kustos query --archive /var/lib/kustos \"SELECT time, user, name FROM events WHERE resource = 'secrets' AND time >= '2026-11-23'\"
   kustos query --archive /var/lib/kustos \"SELECT raw FROM events WHERE audit_id = '…'\" -o raw
   kustos query --archive /var/lib/kustos 'DESCRIBE events'
+  kustos query --archive /data/replica-a --archive /data/replica-b 'SELECT count(*) FROM events'
 
-Tables: events, alerts, segments. An archive is only read. docs/search.md lists the columns.";
+Tables: events, alerts, segments. An archive is only read. Of several archives, an event that more than one of them
+holds is there once. docs/search.md lists the columns.";
 
-/// Ask an archive in SQL.
+/// Ask an archive, or several, in SQL.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The archive's folder.
-    #[arg(long, value_name = "DIR")]
-    archive: PathBuf,
+    #[command(flatten)]
+    archives: ArchiveArgs,
+    #[command(flatten)]
+    copies: CopiesArgs,
     /// One statement: SELECT, EXPLAIN, DESCRIBE or SHOW TABLES.
     #[arg(value_name = "SQL")]
     sql: String,
     /// How to write the rows [default: table on a terminal, else ndjson].
     #[arg(short, long, value_enum)]
     output: Option<Format>,
+}
+
+/// What becomes of events that several archives hold.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(super) struct CopiesArgs {
+    /// Show an event that several archives hold as often as they hold it, not once.
+    #[arg(long)]
+    copies: bool,
 }
 
 /// Runs the command; gives its exit code.
@@ -45,12 +55,12 @@ pub fn run(args: &Args) -> Result<u8> {
 
 fn write(args: &Args, format: Format, out: &mut dyn Write) -> Result<u8> {
     let asked = async |engine: Engine| engine.sql(&args.sql).await;
-    show(&args.archive, format, out, asked).map(|_| 0)
+    show((&args.archives, args.copies), format, out, asked).map(|_| 0)
 }
 
 /// Asks and writes the answer; gives how many rows it had.
 pub(super) fn show(
-    archive: &std::path::Path,
+    (archives, copies): (&ArchiveArgs, CopiesArgs),
     format: Format,
     out: &mut dyn Write,
     ask: impl AsyncFnOnce(Engine) -> Result<Answer, SqlError>,
@@ -59,14 +69,17 @@ pub(super) fn show(
         .enable_all()
         .build()
         .context("the query's threads could not be started")?;
-    let engine = Engine::open(archive)?;
+    let settings = Settings { copies: copies.copies, ..Settings::default() };
+    let engine = Engine::open_with(&archives.find()?, &settings)?;
     runtime.block_on(async {
         let mut answer = ask(engine).await.map_err(told)?;
         let mut rows = Rows::new(out, format, answer.schema());
         while let Some(batch) = answer.next().await? {
             rows.write(&batch)?;
         }
-        rows.finish()
+        let count = rows.finish()?;
+        tell_copies(answer.copies(), "; --copies shows them", &mut stderr().lock())?;
+        Ok(count)
     })
 }
 
@@ -81,12 +94,22 @@ fn told(error: SqlError) -> anyhow::Error {
 mod tests {
     use super::*;
     use crate::archive::catalog::Catalog;
+    use clap::Parser;
+    use std::ffi::OsStr;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
 
     #[test]
     fn an_answer_is_written_and_an_error_has_its_cause() {
         let dir = tempfile::tempdir().unwrap();
         let ask = |sql: &str| {
-            let args = Args { archive: dir.path().to_owned(), sql: sql.to_owned(), output: None };
+            let words = [OsStr::new("query"), OsStr::new("--archive"), dir.path().as_os_str()];
+            let args = Line::try_parse_from(words.into_iter().chain([OsStr::new(sql)])).unwrap();
+            let args = args.args;
             let mut out = Vec::new();
             match write(&args, Format::Ndjson, &mut out) {
                 Ok(_) => String::from_utf8(out).unwrap(),

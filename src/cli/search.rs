@@ -1,13 +1,12 @@
-//! `kustos search`: the search language over an archive.
+//! `kustos search`: the search language over an archive or several.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use super::output::{Format, unless_closed};
-use super::query::show;
-use super::shared::{ScopeArgs, Usage};
+use super::query::{CopiesArgs, show};
+use super::shared::{ArchiveArgs, ScopeArgs, Usage};
 use crate::clock::{Clock, SystemClock};
 use crate::query::field::RAW_BYTES;
 use crate::query::language::Query;
@@ -19,18 +18,20 @@ Examples:
   kustos search --archive /var/lib/kustos 'groups:system:masters code:>=400' --columns time,user,requestURI,code
   kustos search --archive /var/lib/kustos 'resource:pods subresource:(exec,attach) (ns:prod OR ns:kube-system)'
   kustos search --archive /var/lib/kustos '\"/var/run/docker.sock\"' --limit 5 -o raw
+  kustos search --archive /data/replica-a --archive /data/replica-b 'user:alice' --since 1h
 
 Terms are ANDed; `-` or `not` negates; `field:value` compares exactly, with `*` and `?` as wildcards;
 words without a field are looked for in the whole line. A search that begins with `-o` needs `--`
 before it. docs/search.md has the language on one page.";
 
-/// Search an archive; the newest events come first.
+/// Search an archive, or several; the newest events come first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The archive's folder.
-    #[arg(long, value_name = "DIR")]
-    archive: PathBuf,
+    #[command(flatten)]
+    archives: ArchiveArgs,
+    #[command(flatten)]
+    copies: CopiesArgs,
     /// What to look for, in quotes; left out: everything.
     #[arg(
         value_name = "SEARCH",
@@ -70,7 +71,8 @@ pub fn run(args: &Args) -> Result<u8> {
 
 fn write(args: &Args, format: Format, now: i64, out: &mut dyn Write) -> Result<u64> {
     let search = asked(args, format, now).map_err(|it| Usage(format!("{it:#}")))?;
-    show(&args.archive, format, out, async |engine: Engine| engine.search(&search).await)
+    let from = (&args.archives, args.copies);
+    show(from, format, out, async |engine: Engine| engine.search(&search).await)
 }
 
 /// What the arguments ask for.

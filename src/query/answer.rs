@@ -3,13 +3,15 @@
 //! One rule: a row that was handed out is never handed out again. So rows are held back while
 //! a query may begin again, and after that a lost file is an error.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -153,6 +155,12 @@ impl Answer {
         &self.schema
     }
 
+    /// How many events were left out because an archive before theirs holds them too: among those
+    /// of the times and the cluster that are asked for.
+    pub fn copies(&self) -> u64 {
+        copies(&self.plan)
+    }
+
     /// The next rows; `None` at the end.
     ///
     /// # Errors
@@ -171,13 +179,33 @@ impl Answer {
     }
 }
 
+/// How many rows a plan leaves out because an archive before theirs has them. A table that is read several
+/// times, as in a join, counts once.
+fn copies(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+    let mut of_files = BTreeMap::new();
+    each_file(plan, &mut |file| {
+        if let Some(rows) = file.extension::<ParquetRowSelection>() {
+            let count = rows.selection().skipped_row_count() as u64;
+            let known: &mut u64 = of_files.entry(file.path().clone()).or_default();
+            *known = count.max(*known);
+        }
+    });
+    of_files.values().sum()
+}
+
 /// Whether a file a plan reads is no longer there. Asked only after a failure, whose own words
 /// do not tell: on its way up through the reader an error loses what it was.
 fn is_missing(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let mut missing = false;
+    each_file(plan, &mut |it| missing |= !Path::new("/").join(it.path().as_ref()).exists());
+    missing
+}
+
+/// Shows every file that a plan reads.
+fn each_file(plan: &Arc<dyn ExecutionPlan>, show: &mut dyn FnMut(&PartitionedFile)) {
     let scan = plan
         .downcast_ref::<DataSourceExec>()
         .and_then(|it| it.data_source().downcast_ref::<FileScanConfig>());
-    let mut files = scan.into_iter().flat_map(|it| &it.file_groups).flat_map(FileGroup::iter);
-    files.any(|it| !Path::new("/").join(it.path().as_ref()).exists())
-        || plan.children().into_iter().any(is_missing)
+    scan.into_iter().flat_map(|it| &it.file_groups).flat_map(FileGroup::iter).for_each(&mut *show);
+    plan.children().into_iter().for_each(|it| each_file(it, show));
 }

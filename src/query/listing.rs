@@ -1,6 +1,8 @@
 //! The tables `alerts` and `segments`: what the catalog lists, read when a query asks.
 
-use std::path::{Path, PathBuf};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -28,16 +30,16 @@ pub(super) enum Listing {
     Segments,
 }
 
-/// One listing of the archive at `dir` as a table.
+/// One listing of the archives in these folders as a table.
 #[derive(Debug)]
 pub(super) struct Listed {
     listing: Listing,
-    dir: PathBuf,
+    dirs: Vec<PathBuf>,
 }
 
 impl Listed {
-    pub(super) fn of(listing: Listing, dir: &Path) -> Listed {
-        Listed { listing, dir: dir.to_owned() }
+    pub(super) fn of(listing: Listing, dirs: &[PathBuf]) -> Listed {
+        Listed { listing, dirs: dirs.to_vec() }
     }
 }
 
@@ -61,8 +63,8 @@ impl TableProvider for Listed {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (listing, dir) = (self.listing, self.dir.clone());
-        let rows = tokio::task::spawn_blocking(move || read(listing, &dir))
+        let (listing, dirs) = (self.listing, self.dirs.clone());
+        let rows = tokio::task::spawn_blocking(move || read(listing, &dirs))
             .await
             .map_err(|it| DataFusionError::External(Box::new(it)))?
             .map_err(|it| DataFusionError::External(Box::new(it)))?;
@@ -72,12 +74,31 @@ impl TableProvider for Listed {
     }
 }
 
-fn read(listing: Listing, dir: &Path) -> Result<RecordBatch, CatalogError> {
-    let catalog = Catalog::open(dir)?;
+fn read(listing: Listing, dirs: &[PathBuf]) -> Result<RecordBatch, CatalogError> {
+    let catalogs = dirs.iter().map(|it| Catalog::open(it)).collect::<Result<Vec<_>, _>>()?;
     Ok(match listing {
-        Listing::Alerts => batch(alerts(&catalog.findings(ALERTS_MAX)?)),
-        Listing::Segments => batch(segments(&catalog.segments()?)),
+        Listing::Alerts => batch(alerts(&found(&catalogs)?)),
+        Listing::Segments => {
+            let of_each = catalogs.iter().map(Catalog::segments).collect::<Result<Vec<_>, _>>()?;
+            batch(segments(&of_each.concat()))
+        }
     })
+}
+
+/// The newest alerts of all archives. One that several of them have is the same alert, as its id says.
+fn found(catalogs: &[Catalog]) -> Result<Vec<FindingRow>, CatalogError> {
+    if let [catalog] = catalogs {
+        return catalog.findings(ALERTS_MAX);
+    }
+    let (mut ids, mut all) = (BTreeSet::new(), Vec::new());
+    for catalog in catalogs {
+        let mut rows = catalog.findings(ALERTS_MAX)?;
+        rows.retain(|it| ids.insert(it.id.clone()));
+        all.append(&mut rows);
+    }
+    all.sort_by_cached_key(|it| Reverse(it.time.as_deref().and_then(event::micros)));
+    all.truncate(usize::try_from(ALERTS_MAX).unwrap_or(usize::MAX));
+    Ok(all)
 }
 
 /// A column's name, whether it is always there, and its values.

@@ -1,9 +1,9 @@
-//! Questions -> answers, over one archive: SQL, and searches as the same plans.
+//! Questions -> answers, over an archive or several: SQL, and searches as the same plans.
 //!
 //! One rule: reading only. An answer is whole or an error: a file that a running daemon
 //! replaces under a query makes the query begin again, and never a row come twice.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::common::{DataFusionError, ScalarValue};
@@ -51,6 +51,8 @@ pub struct Settings {
     pub metadata_cache_bytes_max: usize,
     /// Threads a query may keep busy.
     pub threads_max: usize,
+    /// Whether an event that several archives hold is there as often, and not once.
+    pub copies: bool,
 }
 
 impl Default for Settings {
@@ -59,6 +61,7 @@ impl Default for Settings {
             memory_bytes_max: 2 << 30,
             metadata_cache_bytes_max: 512 << 20,
             threads_max: std::thread::available_parallelism().map_or(1, usize::from),
+            copies: false,
         }
     }
 }
@@ -84,7 +87,7 @@ impl Search {
     }
 }
 
-/// An archive, open for questions. Cheap to ask from many tasks at once.
+/// One archive or several, open for questions. Cheap to ask from many tasks at once.
 #[derive(Clone)]
 pub struct Engine {
     context: SessionContext,
@@ -103,25 +106,28 @@ impl Engine {
     /// # Errors
     /// When there is no archive.
     pub fn open(dir: &Path) -> Result<Engine, SqlError> {
-        Engine::open_with(dir, &Settings::default())
+        Engine::open_with(&[dir.to_owned()], &Settings::default())
     }
 
-    /// Opens the archive at `dir`.
+    /// Opens the archives in these folders. What more than one of them holds is the first one's.
     ///
     /// # Errors
-    /// When there is no archive.
-    pub fn open_with(dir: &Path, settings: &Settings) -> Result<Engine, SqlError> {
-        Catalog::open(dir).map_err(|it| SqlError::Open(Box::new(it)))?;
-        // The reader takes absolute paths only.
-        let dir = dir.canonicalize().map_err(DataFusionError::IoError)?;
+    /// When one of them is no archive.
+    pub fn open_with(dirs: &[PathBuf], settings: &Settings) -> Result<Engine, SqlError> {
+        let open = |dir: &PathBuf| {
+            Catalog::open(dir).map_err(|it| SqlError::Open(Box::new(it)))?;
+            // The reader takes absolute paths only.
+            Ok::<_, SqlError>(dir.canonicalize().map_err(DataFusionError::IoError)?)
+        };
+        let dirs = dirs.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let context = context(settings)?;
-        let events = provider_as_source(Arc::new(Stored::of(&dir)));
+        let events = provider_as_source(Arc::new(Stored::of(&dirs, settings.copies)));
         let view = LogicalPlanBuilder::scan("archive", Arc::clone(&events), None)?
             .project(visible())?
             .build()?;
         context.register_table("events", Arc::new(ViewTable::new(view, None)))?;
         for (name, listing) in [("alerts", Listing::Alerts), ("segments", Listing::Segments)] {
-            context.register_table(name, Arc::new(Listed::of(listing, &dir)))?;
+            context.register_table(name, Arc::new(Listed::of(listing, &dirs)))?;
         }
         context.register_udf(line::any_match());
         Ok(Engine { context, events })
@@ -571,7 +577,7 @@ mod tests {
             fixture.part(id, "prod", &events);
         }
         let settings = Settings { threads_max: 4, ..Settings::default() };
-        let engine = Engine::open_with(fixture.dir.path(), &settings).unwrap();
+        let engine = Engine::open_with(&[fixture.dir.path().to_owned()], &settings).unwrap();
         let want: Vec<String> = (0..40_000).rev().map(|it| it.to_string()).collect();
         let columns = vec!["name".to_owned(), "raw".to_owned()];
         let search = Search { rows_max: 50_000, columns, ..Search::of(Query::All) };

@@ -2,8 +2,12 @@
 //!
 //! One rule: every scan asks the catalog afresh, in one statement. Parts and segments come
 //! from one snapshot, so an event that is being merged is seen once, and a new part is seen.
+//! Of several archives, an event that more than one of them holds is read from the first.
 
-use std::path::{Path, PathBuf};
+use std::cmp::Reverse;
+use std::error::Error;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -16,7 +20,9 @@ use datafusion::common::{
 use datafusion::config::TableParquetOptions;
 use datafusion::datasource::TableProvider;
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{
+    CachedParquetFileReaderFactory, ParquetRowSelection,
+};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
@@ -25,9 +31,11 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::object_store::path::Path as StorePath;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use parquet::arrow::arrow_reader::RowSelection;
 
 use super::scope::Bounds;
 use crate::archive::catalog::Catalog;
+use crate::archive::copies::{Compared, Copies};
 use crate::archive::schema;
 use crate::archive::stored::StoredFile;
 
@@ -38,39 +46,47 @@ const DESCRIBED_FILES_MAX: usize = 20_000;
 /// The stored columns of every event, the skeleton among them.
 #[derive(Debug)]
 pub(super) struct Stored {
-    dir: PathBuf,
+    dirs: Vec<PathBuf>,
+    copies: bool,
     schema: SchemaRef,
 }
 
 impl Stored {
-    /// The events of the archive at `dir`, which must be an absolute path.
-    pub(super) fn of(dir: &Path) -> Stored {
-        Stored { dir: dir.to_owned(), schema: viewed(&schema::events()) }
+    /// The events of the archives in these folders, which must be absolute paths; with the copies
+    /// that several of them hold, or without.
+    pub(super) fn of(dirs: &[PathBuf], copies: bool) -> Stored {
+        Stored { dirs: dirs.to_vec(), copies, schema: viewed(&schema::events()) }
     }
 
-    async fn files(&self, bounds: Bounds) -> Result<Vec<StoredFile>> {
-        let dir = self.dir.clone();
-        let read = move || -> Result<Vec<StoredFile>> {
-            let files = Catalog::open(&dir).and_then(|it| it.files(&bounds.scope));
-            let mut files = files.map_err(|it| DataFusionError::External(Box::new(it)))?;
-            files.retain(|it| bounds.admit(it));
-            Ok(files)
-        };
-        tokio::task::spawn_blocking(read)
+    async fn files(&self, bounds: Bounds) -> Result<(Vec<StoredFile>, Copies)> {
+        let (dirs, copies) = (self.dirs.clone(), self.copies);
+        tokio::task::spawn_blocking(move || files(&dirs, copies, &bounds))
             .await
             .map_err(|it| DataFusionError::External(Box::new(it)))?
     }
 
     /// Files dealt out in turn, so that every group begins with the newest ones.
-    fn groups(&self, files: &[StoredFile], partitions: usize) -> Result<Vec<FileGroup>> {
+    fn groups(
+        &self,
+        files: &[StoredFile],
+        copies: &Copies,
+        partitions: usize,
+    ) -> Result<Vec<FileGroup>> {
         let mut dealt: Vec<Vec<PartitionedFile>> = vec![Vec::new(); partitions.max(1)];
         let count = dealt.len();
         for (index, file) in files.iter().enumerate() {
             let mut entry = PartitionedFile::new("", file.bytes_stored);
             entry.object_meta.location = StorePath::from_absolute_path(&file.path)
                 .map_err(|it| DataFusionError::External(Box::new(it)))?;
+            let gone = copies.rows(&file.path);
             if files.len() <= DESCRIBED_FILES_MAX {
-                entry = entry.with_statistics(Arc::new(self.description(file)));
+                let known = self.description(file);
+                // What the catalog says of all rows is no more than a bound for those that are left.
+                let known = if gone.is_empty() { known } else { known.to_inexact() };
+                entry = entry.with_statistics(Arc::new(known));
+            }
+            if !gone.is_empty() {
+                entry = entry.with_extension(ParquetRowSelection::new(without(gone, file.rows)));
             }
             if let Some(group) = dealt.get_mut(index % count) {
                 group.push(entry);
@@ -137,11 +153,11 @@ impl TableProvider for Stored {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let files = self.files(Bounds::of(filters)).await?;
+        let (files, copies) = self.files(Bounds::of(filters)).await?;
         if files.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
         }
-        let groups = self.groups(&files, state.config().target_partitions())?;
+        let groups = self.groups(&files, &copies, state.config().target_partitions())?;
         let url = ObjectStoreUrl::local_filesystem();
         let runtime = state.runtime_env();
         let reader = CachedParquetFileReaderFactory::new(
@@ -166,6 +182,32 @@ impl TableProvider for Stored {
         let scan = scan.with_file_groups(groups).with_projection_indices(projection.cloned())?;
         Ok(DataSourceExec::from_data_source(scan.build()))
     }
+}
+
+/// The files of all archives, newest events first, and the rows to be left out of them.
+fn files(dirs: &[PathBuf], copies: bool, bounds: &Bounds) -> Result<(Vec<StoredFile>, Copies)> {
+    let external = |it: Box<dyn Error + Send + Sync>| DataFusionError::External(it);
+    let compared = if copies || dirs.len() == 1 {
+        let list = |dir: &PathBuf| Catalog::open(dir).and_then(|it| it.files(&bounds.scope));
+        let archives = dirs.iter().map(list).collect::<Result<_, _>>();
+        Compared { archives: archives.map_err(|it| external(it.into()))?, ..Compared::default() }
+    } else {
+        Compared::of(dirs, &bounds.scope).map_err(|it| external(it.into()))?
+    };
+    let mut files: Vec<StoredFile> = compared.archives.into_iter().flatten().collect();
+    files.retain(|it| bounds.admit(it));
+    if dirs.len() > 1 {
+        files.sort_by_key(|it| Reverse((it.time_last, it.seq_first)));
+    }
+    Ok((files, compared.copies))
+}
+
+/// All rows of a file but these.
+fn without(gone: &[Range<usize>], rows: u64) -> RowSelection {
+    let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+    let starts = std::iter::once(0).chain(gone.iter().map(|it| it.end));
+    let ends = gone.iter().map(|it| it.start).chain([rows]);
+    RowSelection::from_consecutive_ranges(starts.zip(ends).map(|(from, to)| from..to), rows)
 }
 
 fn between([first, last]: [ScalarValue; 2]) -> ColumnStatistics {

@@ -21,7 +21,7 @@ use parquet::file::writer::SerializedFileWriter;
 use super::schema;
 
 /// Rows that are gathered at a time.
-const SLICE_ROWS: usize = 2_048;
+pub(super) const SLICE_ROWS: usize = 2_048;
 
 /// With fewer rows, columns are not worth a thread: a daemon's parts of a second are small.
 const THREADED_ROWS_MIN: usize = 16_384;

@@ -96,11 +96,26 @@ pub fn seal_due(
     now: i64,
     all: bool,
 ) -> Result<usize, SealError> {
-    let groups = groups(archive.catalog.parts()?, policy, now, all);
+    let groups = due(archive, policy, now, all)?;
     for group in &groups {
-        seal(archive, policy, group, now)?;
+        // A crash up to `catalog.seal` leaves a file without a row and the parts as they were.
+        let file = segment::write(&archive.dir, group, now)?;
+        record(archive, policy, group, file)?;
     }
     Ok(groups.len())
+}
+
+/// Parts that are to be sealed now, or all of them: each group is to be one segment.
+///
+/// # Errors
+/// When the catalog refuses.
+pub fn due(
+    archive: &Archive,
+    policy: &Policy,
+    now: i64,
+    all: bool,
+) -> Result<Vec<Vec<StoredFile>>, CatalogError> {
+    Ok(groups(archive.catalog.parts()?, policy, now, all))
 }
 
 /// Parts that are to be one segment each: one cluster, one date, in the order of `seq`.
@@ -127,14 +142,17 @@ fn groups(parts: Vec<StoredFile>, policy: &Policy, now: i64, all: bool) -> Vec<V
     full
 }
 
-fn seal(
+/// Makes a segment count that was written of these parts: it takes their place in the catalog and an entry in
+/// the ledger.
+///
+/// # Errors
+/// When the catalog or the ledger refuses. If it was not recorded, the parts stay what they were.
+pub fn record(
     archive: &mut Archive,
     policy: &Policy,
     parts: &[StoredFile],
-    now: i64,
+    file: StoredFile,
 ) -> Result<(), SealError> {
-    // A crash up to `catalog.seal` leaves a file without a row and the parts as they were.
-    let file = segment::write(&archive.dir, parts, now)?;
     let mut leaves = Vec::new();
     let mut sources = Vec::new();
     for part in parts {

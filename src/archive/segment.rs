@@ -18,6 +18,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::writer::SerializedFileWriter;
 use sha2::{Digest, Sha256};
 
+use super::group;
 use super::part::{self, KEY_COLUMNS, Keys, PartError};
 use super::read::{ReadError, batches};
 use super::schema;
@@ -189,7 +190,7 @@ fn splice(writer: &mut Writer<'_>, part: &StoredFile) -> Result<usize, SegmentEr
 fn merge(
     writer: &mut Writer<'_>,
     factory: &ArrowRowGroupWriterFactory,
-    group: usize,
+    at: usize,
     parts: &[&StoredFile],
 ) -> Result<(), SegmentError> {
     let arrow = |it| SegmentError::Write(PartError::Arrow(it));
@@ -202,7 +203,7 @@ fn merge(
     let order =
         part::order(&keys.iter().map(Keys::of).collect::<Result<Vec<_>, _>>().map_err(arrow)?);
     drop(keys);
-    let mut leaves = factory.create_column_writers(group)?.into_iter();
+    let mut leaves = factory.create_column_writers(at)?.into_iter();
     let mut out = writer.next_row_group()?;
     for field in schema::events().fields() {
         let read = if all.is_none() { rows(&[field.name()])? } else { Vec::new() };
@@ -213,14 +214,16 @@ fn merge(
             .map(|it| it.column_by_name(field.name()).map(AsRef::as_ref))
             .collect::<Option<_>>()
             .ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
-        let column = interleave(&pieces, &order).map_err(arrow)?;
-        for leaf in compute_leaves(field, &column)? {
-            let mut encoder = leaves
-                .next()
-                .ok_or_else(|| ParquetError::General("a column too many".to_owned()))?;
-            encoder.write(&leaf)?;
-            encoder.close()?.append_to_row_group(&mut out)?;
+        let mut encoder =
+            leaves.next().ok_or_else(|| ParquetError::General("a column too many".to_owned()))?;
+        // Gathered whole, a column would be in memory twice.
+        for slice in order.chunks(group::SLICE_ROWS) {
+            let gathered = interleave(&pieces, slice).map_err(arrow)?;
+            for leaf in compute_leaves(field, &gathered)? {
+                encoder.write(&leaf)?;
+            }
         }
+        encoder.close()?.append_to_row_group(&mut out)?;
     }
     out.close()?;
     Ok(())

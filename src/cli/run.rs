@@ -216,7 +216,7 @@ fn archivist(
         ..Limits::default()
     };
     let archivist = Archivist::new(archive, Arc::clone(clock), policy, routes, pace)?;
-    Ok(archivist.with_limits(limits))
+    Ok(archivist.with_limits(limits).sealing_aside())
 }
 
 /// Starts what runs on tokio: the HTTP port and the sinks.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::correlating::{Correlating, Kept as Windows};
 use super::history::HistoryError;
 use super::lanes::{self, Stream};
+use super::sealing::Sealing;
 use super::sieve::{Open, Sieve};
 use super::stall;
 use super::worker::{Counts, Done, Ending, Found, Taken};
@@ -164,6 +165,8 @@ pub struct Archivist {
     correlating: Correlating,
     sieve: Sieve,
     readers: usize,
+    seals_aside: bool,
+    sealing: Option<Sealing>,
     /// Sealing failed; not before this time, by the clock, is it tried again.
     seal_again: Option<Duration>,
 }
@@ -201,6 +204,8 @@ impl Archivist {
             correlating: Correlating::new(Limits::default()),
             sieve: Sieve::default(),
             readers: lanes::Width::default().workers,
+            seals_aside: false,
+            sealing: None,
             seal_again: None,
         })
     }
@@ -209,6 +214,13 @@ impl Archivist {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Archivist {
         self.correlating = Correlating::new(limits);
+        self
+    }
+
+    /// Writes segments on a thread of their own: what is taken meanwhile does not wait, as an alert must not.
+    #[must_use]
+    pub fn sealing_aside(mut self) -> Archivist {
+        self.seals_aside = true;
         self
     }
 
@@ -465,12 +477,32 @@ impl Archivist {
     }
 
     fn seal(&mut self, all: bool) -> Result<usize, SealError> {
-        let sealed = keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), all);
+        let sealed = if self.seals_aside && !all { self.seal_aside() } else { self.seal_here(all) };
         // Also when one of several failed: the others took the place of their parts.
         if !matches!(sealed, Ok(0)) {
             self.sieve.changed();
         }
         sealed
+    }
+
+    /// Records the segment that has been written aside, or else begins with the next one.
+    fn seal_aside(&mut self) -> Result<usize, SealError> {
+        if let Some(sealing) = self.sealing.take_if(|it| it.has_ended()) {
+            sealing.finish(&mut self.archive, &self.policy)?;
+            return Ok(1);
+        }
+        if self.sealing.is_none() {
+            self.sealing = Sealing::begin(&self.archive, &self.policy, self.clock.now())?;
+        }
+        Ok(0)
+    }
+
+    fn seal_here(&mut self, all: bool) -> Result<usize, SealError> {
+        let begun = self.sealing.take();
+        let before = usize::from(begun.is_some());
+        begun.map_or(Ok(()), |it| it.finish(&mut self.archive, &self.policy))?;
+        let now = self.clock.now();
+        Ok(before + keep::seal_due(&mut self.archive, &self.policy, now, all)?)
     }
 
     /// The archive, for what is done between commits.

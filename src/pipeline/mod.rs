@@ -27,6 +27,7 @@ mod quiet;
 mod recall;
 pub mod reload;
 pub mod resume;
+mod sealing;
 mod sieve;
 pub mod silence;
 pub mod stall;

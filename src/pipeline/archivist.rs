@@ -497,12 +497,32 @@ impl Archivist {
         Ok(0)
     }
 
+    /// Waits for the segment that is being written aside, if any, and records it: an end leaves nothing half
+    /// done. Gives how many that made.
+    ///
+    /// # Errors
+    /// When the catalog refuses. One that could not be written is left to the next start, with its parts.
+    pub fn finish_sealing(&mut self) -> Result<usize, ArchivistError> {
+        let Some(sealing) = self.sealing.take() else { return Ok(0) };
+        match sealing.finish(&mut self.archive, &self.policy) {
+            Err(error) if stall::passes(&error) => {
+                tracing::warn!(
+                    error = cause::line(&error),
+                    "a segment could not be sealed; its parts stay for the next start"
+                );
+                return Ok(0);
+            }
+            sealed => sealed?,
+        }
+        self.sieve.changed();
+        Ok(1)
+    }
+
     fn seal_here(&mut self, all: bool) -> Result<usize, SealError> {
         let begun = self.sealing.take();
         let before = usize::from(begun.is_some());
         begun.map_or(Ok(()), |it| it.finish(&mut self.archive, &self.policy))?;
-        let now = self.clock.now();
-        Ok(before + keep::seal_due(&mut self.archive, &self.policy, now, all)?)
+        Ok(before + keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), all)?)
     }
 
     /// The archive, for what is done between commits.

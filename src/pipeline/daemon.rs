@@ -149,6 +149,7 @@ fn commit_all(
             }
             Received::End => {
                 tell(Some(insistence.until(archivist, Archivist::commit)?));
+                archivist.finish_sealing()?;
                 return Ok(());
             }
         }

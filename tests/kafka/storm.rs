@@ -2,20 +2,27 @@
 //!
 //! `EVENTS` and `KILLS` make it larger, `SEED` repeats it.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use kustos::archive::{replicas, stored};
+use kustos::archive::catalog::Catalog;
+use kustos::archive::{replicas, stored as places};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::archive;
 use crate::broker::{Brokers, PATIENCE, With};
 use crate::common::daemon::{Daemon, until};
-use crate::site::{Site, each_once, event, numbers, rows};
+use crate::common::{kustos, stored};
+use crate::site::{Site, each_once, event, number, numbers, rows};
 
 /// Partitions of the topic.
 const PARTITIONS: i32 = 12;
+
+/// After so long without a word the group takes a replica for dead; as in [`QUICK`].
+const SESSION: Duration = Duration::from_millis(1_500);
 
 /// Sessions are short, so that the group soon notices who died.
 const QUICK: &str = "options: {session.timeout.ms: '1500', heartbeat.interval.ms: '200', max.poll.interval.ms: '20000'}";
@@ -58,7 +65,7 @@ impl Storm<'_> {
             let (block, archive) = if shared {
                 (
                     format!("dir: {}, replica: {name}", folder.display()),
-                    stored::replica_path(&folder, name),
+                    places::replica_path(&folder, name),
                 )
             } else {
                 (format!("dir: {}/archive", home.display()), home.join("archive"))
@@ -103,14 +110,7 @@ impl Storm<'_> {
         let Some(id) = observer.client().fetch_cluster_id(PATIENCE) else { return false };
         // First what is committed, then what is kept: that only ever grows.
         let committed = self.brokers.committed(observer, "audit", PARTITIONS);
-        let catalogs: Vec<_> = self
-            .replicas
-            .iter()
-            .filter_map(|it| kustos::archive::catalog::Catalog::open(&it.archive()).ok())
-            .collect();
-        for (partition, committed) in committed.iter().enumerate() {
-            let identity = format!("kafka:{id}/audit/{partition}");
-            let kept = replicas::kept_to(&catalogs, "c", &identity).unwrap();
+        for (partition, (committed, kept)) in committed.iter().zip(self.kept(&id)).enumerate() {
             assert!(
                 *committed <= kept,
                 "partition {partition}: {committed:?} is committed, {kept:?} is kept"
@@ -119,19 +119,36 @@ impl Storm<'_> {
         !committed.is_empty()
     }
 
+    /// Up to where each partition is kept, in one archive or the other. `id` is the brokers'.
+    fn kept(&self, id: &str) -> Vec<Option<u64>> {
+        self.kept_by(&self.replicas, id)
+    }
+
+    fn kept_by(&self, of: &[Site], id: &str) -> Vec<Option<u64>> {
+        let catalogs: Vec<_> =
+            of.iter().filter_map(|it| Catalog::open(&it.archive()).ok()).collect();
+        let stream = |partition: i32| format!("kafka:{id}/audit/{partition}");
+        let partitions = (0..PARTITIONS).map(stream);
+        partitions.map(|it| replicas::kept_to(&catalogs, "c", &it).unwrap()).collect()
+    }
+
     fn rows(&self) -> u64 {
         self.replicas.iter().map(|it| rows(&it.archive())).sum()
     }
 
     /// Waits until everything is kept somewhere, then ends the replicas and has their archives verified.
     fn settle(&self, events: usize, running: [Option<Daemon>; 2]) {
+        let observer = self.brokers.observer("kustos");
+        let id = until(|| observer.client().fetch_cluster_id(PATIENCE));
+        // Rows are no measure: in archives of their own some may be there twice.
+        let kept = || self.kept(&id).into_iter().flatten().sum::<u64>();
         let (mut last, mut since) = (0, Instant::now());
-        while self.rows() < events as u64 {
-            let rows = self.rows();
-            if rows != last {
-                (last, since) = (rows, Instant::now());
+        while kept() < events as u64 {
+            let kept = kept();
+            if kept != last {
+                (last, since) = (kept, Instant::now());
             }
-            assert!(since.elapsed() < PATIENCE, "{rows} of {events} are kept, and no more come");
+            assert!(since.elapsed() < PATIENCE, "{kept} of {events} are kept, and no more come");
             std::thread::sleep(Duration::from_millis(50));
         }
         running.into_iter().flatten().for_each(Daemon::end);
@@ -163,27 +180,62 @@ fn rage(
     });
 }
 
-fn killing(shared: bool) {
+/// Kills replicas while the brokers do not know yet of what they committed, and starts them again when the group has
+/// given their partitions away: then what they committed last is read by the other one as well.
+fn kill_owing(storm: &Storm<'_>, kills: usize, dice: &mut Dice, running: &mut [Option<Daemon>; 2]) {
+    let observer = storm.brokers.observer("kustos");
+    let id = until(|| observer.client().fetch_cluster_id(PATIENCE));
+    for one in (0..kills).map(|it| it % 2) {
+        std::thread::sleep(Duration::from_millis(300 + dice.roll(700)));
+        for _ in 0..400 {
+            // First what is kept, then what is committed: whatever is behind by then is owed.
+            let kept = storm.kept_by(&storm.replicas[one..=one], &id);
+            let committed = storm.brokers.committed(&observer, "audit", PARTITIONS);
+            if committed.len() == kept.len() && kept.iter().zip(&committed).any(|it| it.0 > it.1) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        running[one].take().into_iter().for_each(Daemon::kill);
+        std::thread::sleep(SESSION + Duration::from_millis(500));
+        running[one] = Some(storm.replicas[one].start());
+    }
+}
+
+/// How replicas go, and where their archives are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    /// By `kill -9`; the archives share a folder.
+    KilledShared,
+    /// By `kill -9`; each has a folder of its own.
+    KilledApart,
+    /// By SIGTERM; each has a folder of its own.
+    OrderlyApart,
+}
+
+fn killing(how: End) {
     let Some(brokers) = Brokers::start(1) else { return };
     let (events, kills) = (setting("EVENTS", 20_000), setting("KILLS", 4));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();
     let seed = setting("SEED", usize::try_from(now % 1_000_000).unwrap());
-    println!("EVENTS={events} KILLS={kills} SEED={seed}, a shared folder: {shared}");
+    println!("EVENTS={events} KILLS={kills} SEED={seed}, {how:?}");
     let (mut dice, since) = (Dice(seed as u64), Instant::now());
     let dir = tempfile::tempdir().unwrap();
-    let storm = Storm::new(&brokers, dir.path(), shared);
+    let storm = Storm::new(&brokers, dir.path(), how == End::KilledShared);
     // About as long as the kills take.
     let time = Duration::from_millis(1_600) * u32::try_from(kills).unwrap();
     rage(&storm, events, time, || {
         let mut running = [Some(storm.replicas[0].start()), Some(storm.replicas[1].start())];
+        if how == End::KilledApart {
+            kill_owing(&storm, kills, &mut dice, &mut running);
+            return running;
+        }
         // Each is killed as often as was asked for.
         for at in 0..2 * kills {
             std::thread::sleep(Duration::from_millis(100 + dice.roll(1_400)));
             let one = at % 2;
             if let Some(daemon) = running[one].take() {
-                // Without a shared folder, a death between commit and broker commit may double: that is said, so only
-                // orderly ends are asked for nothing doubled.
-                if shared { daemon.kill() } else { daemon.end() }
+                if how == End::OrderlyApart { daemon.end() } else { daemon.kill() }
             }
             std::thread::sleep(Duration::from_millis(dice.roll(400)));
             running[one] = Some(storm.replicas[one].start());
@@ -199,20 +251,65 @@ fn killing(shared: bool) {
             .chain(&replica.logged("ERROR"))
             .for_each(|it| println!("{it}"));
     }
-    each_once(&[&archives[0], &archives[1]], 0..events);
+    if how == End::KilledApart {
+        each_once_asked(&archives, events);
+    } else {
+        each_once(&[&archives[0], &archives[1]], 0..events);
+    }
     let share = numbers(&[&archives[0]]).len();
     println!("{events} events, {share} in one archive, in {:.0?}", since.elapsed());
-    assert!(share > 0 && share < events, "one replica had everything");
+    // Where events may be in both, one may have them all; what the other has is told then.
+    assert!(share > 0 && (share < events || how == End::KilledApart), "one had everything");
+}
+
+/// Nothing is lost; an event is in both archives at most, in each once, and then with the same bytes; and whoever asks both
+/// at once is told of each event once.
+fn each_once_asked(archives: &[PathBuf; 2], events: usize) {
+    let [first, second] = archives.each_ref().map(|it| stored(it, "c"));
+    let of = |lines: &[Vec<u8>]| -> BTreeMap<usize, Vec<u8>> {
+        let found: BTreeMap<_, _> = lines.iter().map(|it| (number(it), it.clone())).collect();
+        assert_eq!(found.len(), lines.len(), "an event is in one archive twice");
+        found
+    };
+    let (first, second) = (of(&first), of(&second));
+    let lost: Vec<usize> =
+        (0..events).filter(|it| !first.contains_key(it) && !second.contains_key(it)).collect();
+    assert!(lost.is_empty(), "{} lost {:?}", lost.len(), &lost[..lost.len().min(10)]);
+    let both: Vec<usize> = first.keys().filter(|it| second.contains_key(it)).copied().collect();
+    assert!(both.iter().all(|it| first[it] == second[it]), "an event is in both in other bytes");
+    // Each death came before the brokers knew of the last commit: without any copy nothing was tested.
+    println!("{} events are in both archives", both.len());
+    assert!(!both.is_empty(), "no replica died between its commit and the brokers'");
+    let [one, other] = archives.each_ref().map(|it| it.as_os_str());
+    let ask = |sql: &str| {
+        let flag = OsStr::new("--archive");
+        kustos(&[OsStr::new("query"), flag, one, flag, other, OsStr::new(sql)]).ended(0)
+    };
+    let told = ask("SELECT raw FROM events").rows();
+    let mut told: Vec<usize> =
+        told.iter().map(|it| number(it["raw"].as_str().unwrap().as_bytes())).collect();
+    told.sort_unstable();
+    assert!(told == (0..events).collect::<Vec<_>>(), "{} of {events} are told", told.len());
+    let ran = ask("SELECT count(*) AS n, count(DISTINCT audit_id) AS ids FROM events");
+    assert_eq!(ran.rows(), [serde_json::json!({"n": events, "ids": events})]);
+    let count: String = ran.stderr.chars().filter(char::is_ascii_digit).collect();
+    assert_eq!(count, both.len().to_string(), "{}", ran.stderr);
 }
 
 #[test]
 fn replicas_that_share_a_folder_lose_and_double_nothing_however_often_they_are_killed() {
-    killing(true);
+    killing(End::KilledShared);
 }
 
 #[test]
 fn replicas_with_archives_of_their_own_double_nothing_when_they_come_and_go() {
-    killing(false);
+    killing(End::OrderlyApart);
+}
+
+#[test]
+fn replicas_with_archives_of_their_own_lose_nothing_however_often_they_are_killed_and_tell_nothing_twice()
+ {
+    killing(End::KilledApart);
 }
 
 #[test]

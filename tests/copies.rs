@@ -5,6 +5,11 @@ use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::PathBuf;
 
+use arrow::array::RecordBatchReader;
+use kustos::archive::catalog::{Catalog, Scope};
+use kustos::archive::read;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
 use serde_json::Value;
 
 mod common;
@@ -52,6 +57,28 @@ impl Here {
         let log = common::put(&self.path("some.log"), &lines.concat());
         std::fs::create_dir_all(self.path(archive)).unwrap();
         common::ingest(&self.path(archive), cluster, &[log]).ended(0);
+    }
+
+    /// Writes the files of an archive again with row groups of a few rows each, as files of many rows have.
+    fn regroup(&self, archive: &str, rows: usize) {
+        for file in Catalog::open(&self.path(archive)).unwrap().files(&Scope::default()).unwrap() {
+            let batches = read::batches(&file.path, &[]).unwrap();
+            let properties =
+                WriterProperties::builder().set_max_row_group_row_count(Some(rows)).build();
+            let mut writer =
+                ArrowWriter::try_new(Vec::new(), batches.schema(), Some(properties)).unwrap();
+            batches.for_each(|it| writer.write(&it.unwrap()).unwrap());
+            let bytes = writer.into_inner().unwrap();
+            kustos::durable::write(&file.path, &bytes).unwrap();
+            // The reader looks for the footer where the catalog says that the file ends.
+            let sql = "UPDATE segments SET bytes_stored = ?1 WHERE id = ?2";
+            let catalog = self.path(archive).join("catalog.sqlite");
+            let catalog = rusqlite::Connection::open(catalog).unwrap();
+            let size = i64::try_from(bytes.len()).unwrap();
+            catalog.execute(sql, rusqlite::params![size, file.id]).unwrap();
+            let groups = usize::try_from(file.rows).unwrap().div_ceil(rows);
+            assert_eq!(read::groups(&file.path).unwrap().len(), groups);
+        }
     }
 
     /// Runs a command over archives.
@@ -140,6 +167,25 @@ fn sql_sees_an_event_that_several_archives_hold_once() {
     assert_eq!((ran.rows()[0]["n"].as_u64(), ran.stderr), (Some(32), told("6 copies")));
     let ran = here.run("query", &all, &["--copies", "SELECT count(*) AS n FROM events"]).ended(0);
     assert_eq!((ran.rows()[0]["n"].as_u64(), ran.stderr.as_str()), (Some(94), ""));
+}
+
+#[test]
+fn copies_are_found_in_every_row_group_of_a_file() {
+    let here = three();
+    for (archive, rows) in [("a", 7), ("b", 6), ("c", 3)] {
+        here.regroup(archive, rows);
+    }
+    let all = ["a", "b", "c"];
+    assert_eq!(here.count(&all), (70, told("24 copies")));
+    let lines = "SELECT raw_bytes FROM events ORDER BY time";
+    let raw = here.run("query", &all, &[lines, "-o", "raw"]).ended(0);
+    assert_eq!(raw.stdout.into_bytes(), events(0..70).concat());
+    let found = here.run("search", &all, &["name:n3?", "--columns", "name"]).ended(0);
+    let want: String = (30..40).rev().map(|it| format!("{{\"name\":\"n{it}\"}}\n")).collect();
+    assert_eq!(found.stdout, want);
+    let rules = common::put(&here.path("rules.yml"), RULES.as_bytes());
+    let hunted = here.run("hunt", &all, &["--rules", rules.to_str().unwrap()]).ended(0);
+    assert_eq!(hunted.rows().len(), 70 + 34);
 }
 
 #[test]

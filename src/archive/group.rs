@@ -21,7 +21,7 @@ use parquet::file::writer::SerializedFileWriter;
 use super::schema;
 
 /// Rows that are gathered at a time.
-pub(super) const SLICE_ROWS: usize = 2_048;
+const SLICE_ROWS: usize = 2_048;
 
 /// With fewer rows, columns are not worth a thread: a daemon's parts of a second are small.
 const THREADED_ROWS_MIN: usize = 16_384;
@@ -48,7 +48,8 @@ pub(super) fn write<W: Write + Send>(
         loop {
             let next = work.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some((at, ((field, arrays), writer))) = next else { return Ok(()) };
-            let chunk = encode(field, arrays, writer, order)?;
+            let pieces: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
+            let chunk = encode(field, &pieces, writer, order)?;
             done.lock().unwrap_or_else(PoisonError::into_inner).push((at, chunk));
         }
     };
@@ -80,18 +81,21 @@ pub(super) fn write<W: Write + Send>(
     group.close().map(drop)
 }
 
-fn encode(
+/// Encodes one column: its values at these places (piece, row) of its pieces.
+///
+/// # Errors
+/// When it cannot be encoded.
+pub(super) fn encode(
     field: &FieldRef,
-    arrays: &[ArrayRef],
+    pieces: &[&dyn Array],
     mut writer: ArrowColumnWriter,
     order: &[(usize, usize)],
 ) -> Result<ArrowColumnChunk, ParquetError> {
-    let pieces: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
     // In memory a column may be of another type than in the file: views of lines instead of copies.
-    let kind = arrays.first().map_or(field.data_type(), |it| it.data_type());
+    let kind = pieces.first().map_or(field.data_type(), |it| it.data_type());
     let field = Field::new(field.name(), kind.clone(), field.is_nullable());
     for slice in order.chunks(SLICE_ROWS) {
-        let gathered = interleave(&pieces, slice)?;
+        let gathered = interleave(pieces, slice)?;
         for leaf in compute_leaves(&field, &gathered)? {
             writer.write(&leaf)?;
         }

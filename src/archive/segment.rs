@@ -8,10 +8,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
-use arrow::compute::{concat, interleave};
+use arrow::compute::concat;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
@@ -214,16 +214,9 @@ fn merge(
             .map(|it| it.column_by_name(field.name()).map(AsRef::as_ref))
             .collect::<Option<_>>()
             .ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
-        let mut encoder =
+        let encoder =
             leaves.next().ok_or_else(|| ParquetError::General("a column too many".to_owned()))?;
-        // Gathered whole, a column would be in memory twice.
-        for slice in order.chunks(group::SLICE_ROWS) {
-            let gathered = interleave(&pieces, slice).map_err(arrow)?;
-            for leaf in compute_leaves(field, &gathered)? {
-                encoder.write(&leaf)?;
-            }
-        }
-        encoder.close()?.append_to_row_group(&mut out)?;
+        group::encode(field, &pieces, encoder, &order)?.append_to_row_group(&mut out)?;
     }
     out.close()?;
     Ok(())

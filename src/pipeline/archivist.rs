@@ -388,13 +388,19 @@ impl Archivist {
             return Ok(0);
         }
         self.seal_again = None;
-        match self.seal(false) {
+        let sealed = self.seal(false);
+        self.put_off(sealed)
+    }
+
+    /// What could not be sealed and may be later is tried again after a rest.
+    fn put_off(&mut self, sealed: Result<usize, SealError>) -> Result<usize, ArchivistError> {
+        match sealed {
             Err(error) if stall::passes(&error) => {
                 tracing::warn!(
                     error = cause::line(&error),
                     "a segment could not be sealed; its parts stay, and it is tried again"
                 );
-                self.seal_again = Some(elapsed + SEAL_PAUSE);
+                self.seal_again = Some(self.clock.elapsed() + SEAL_PAUSE);
                 Ok(0)
             }
             sealed => Ok(sealed?),
@@ -487,9 +493,8 @@ impl Archivist {
 
     /// Records the segment that has been written aside, or else begins with the next one.
     fn seal_aside(&mut self) -> Result<usize, SealError> {
-        if let Some(sealing) = self.sealing.take_if(|it| it.has_ended()) {
-            sealing.finish(&mut self.archive, &self.policy)?;
-            return Ok(1);
+        if self.sealing.as_ref().is_some_and(Sealing::has_ended) {
+            return self.finish_begun();
         }
         if self.sealing.is_none() {
             self.sealing = Sealing::begin(&self.archive, &self.policy, self.clock.now())?;
@@ -497,32 +502,26 @@ impl Archivist {
         Ok(0)
     }
 
-    /// Waits for the segment that is being written aside, if any, and records it: an end leaves nothing half
-    /// done. Gives how many that made.
+    fn seal_here(&mut self, all: bool) -> Result<usize, SealError> {
+        let begun = self.finish_begun()?;
+        Ok(begun + keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), all)?)
+    }
+
+    /// Waits for the segment that is being written aside, if any, and records it; gives how many that made.
+    fn finish_begun(&mut self) -> Result<usize, SealError> {
+        let Some(sealing) = self.sealing.take() else { return Ok(0) };
+        sealing.finish(&mut self.archive, &self.policy)?;
+        Ok(1)
+    }
+
+    /// Waits for the segment that is being written aside, if any, and records it: an end leaves nothing half done.
     ///
     /// # Errors
     /// When the catalog refuses. One that could not be written is left to the next start, with its parts.
     pub fn finish_sealing(&mut self) -> Result<usize, ArchivistError> {
-        let Some(sealing) = self.sealing.take() else { return Ok(0) };
-        match sealing.finish(&mut self.archive, &self.policy) {
-            Err(error) if stall::passes(&error) => {
-                tracing::warn!(
-                    error = cause::line(&error),
-                    "a segment could not be sealed; its parts stay for the next start"
-                );
-                return Ok(0);
-            }
-            sealed => sealed?,
-        }
+        let sealed = self.finish_begun();
         self.sieve.changed();
-        Ok(1)
-    }
-
-    fn seal_here(&mut self, all: bool) -> Result<usize, SealError> {
-        let begun = self.sealing.take();
-        let before = usize::from(begun.is_some());
-        begun.map_or(Ok(()), |it| it.finish(&mut self.archive, &self.policy))?;
-        Ok(before + keep::seal_due(&mut self.archive, &self.policy, self.clock.now(), all)?)
+        self.put_off(sealed)
     }
 
     /// The archive, for what is done between commits.

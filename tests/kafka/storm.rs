@@ -344,7 +344,13 @@ fn a_replica_that_hangs_keeps_its_partitions_until_it_can_write_no_more() {
     assert_eq!(waits.rows(), 0);
     daemon.signal("-CONT");
     until(|| (waits.logged("\"reading\"").len() >= 3).then_some(()));
-    send(7_000..8_000);
+    // To each partition in turn: without being told, a client sends what fits into a moment to one partition.
+    for at in 7_000..8_000 {
+        let partition = i32::try_from(at).unwrap() % PARTITIONS;
+        let with = With { partition: Some(partition), ..With::default() };
+        sender.send("audit", Some(event(at).as_bytes()), with);
+    }
+    sender.flush();
     storm.settle(8_000, [Some(daemon), Some(other)]);
     let archives = storm.archives();
     each_once(&[&archives[0], &archives[1]], 0..8_000);

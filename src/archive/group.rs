@@ -12,9 +12,7 @@ use std::thread::Builder;
 use arrow::array::{Array, ArrayRef};
 use arrow::compute::interleave;
 use arrow::datatypes::{Field, FieldRef};
-use parquet::arrow::arrow_writer::{
-    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
-};
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::errors::ParquetError;
 use parquet::file::writer::SerializedFileWriter;
 
@@ -47,9 +45,10 @@ pub(super) fn write<W: Write + Send>(
     let encode_all = || -> Result<(), ParquetError> {
         loop {
             let next = work.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some((at, ((field, arrays), writer))) = next else { return Ok(()) };
+            let Some((at, ((field, arrays), mut writer))) = next else { return Ok(()) };
             let pieces: Vec<&dyn Array> = arrays.iter().map(AsRef::as_ref).collect();
-            let chunk = encode(field, &pieces, writer, order)?;
+            encode(field, &pieces, &mut writer, order)?;
+            let chunk = writer.close()?;
             done.lock().unwrap_or_else(PoisonError::into_inner).push((at, chunk));
         }
     };
@@ -81,16 +80,16 @@ pub(super) fn write<W: Write + Send>(
     group.close().map(drop)
 }
 
-/// Encodes one column: its values at these places (piece, row) of its pieces.
+/// Encodes the next values of one column: those at these places (piece, row) of its pieces.
 ///
 /// # Errors
 /// When it cannot be encoded.
 pub(super) fn encode(
     field: &FieldRef,
     pieces: &[&dyn Array],
-    mut writer: ArrowColumnWriter,
+    writer: &mut ArrowColumnWriter,
     order: &[(usize, usize)],
-) -> Result<ArrowColumnChunk, ParquetError> {
+) -> Result<(), ParquetError> {
     // In memory a column may be of another type than in the file: views of lines instead of copies.
     let kind = pieces.first().map_or(field.data_type(), |it| it.data_type());
     let field = Field::new(field.name(), kind.clone(), field.is_nullable());
@@ -100,5 +99,5 @@ pub(super) fn encode(
             writer.write(&leaf)?;
         }
     }
-    writer.close()
+    Ok(())
 }

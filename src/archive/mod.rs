@@ -14,6 +14,7 @@ pub mod keep;
 pub mod known;
 pub mod ledger;
 pub mod marks;
+mod merge;
 pub mod outbox;
 pub mod part;
 pub mod read;

@@ -75,8 +75,17 @@ impl ReadError {
 /// # Errors
 /// When the file cannot be opened or is not Parquet.
 pub fn batches(path: &Path, columns: &[&str]) -> Result<ParquetRecordBatchReader, ReadError> {
+    batches_by(path, columns, BATCH_ROWS)
+}
+
+/// As [`batches`], at most so many rows at a time.
+pub(super) fn batches_by(
+    path: &Path,
+    columns: &[&str],
+    rows: usize,
+) -> Result<ParquetRecordBatchReader, ReadError> {
     let failed = ReadError::parquet(path);
-    let mut builder = open(path)?.with_batch_size(BATCH_ROWS);
+    let mut builder = open(path)?.with_batch_size(rows.min(BATCH_ROWS));
     if !columns.is_empty() {
         let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         builder = builder.with_projection(mask);

@@ -8,19 +8,16 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read};
 use std::path::{Path, PathBuf};
 
-use arrow::compute::concat;
-use arrow::record_batch::RecordBatch;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowRowGroupWriterFactory;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use parquet::file::writer::SerializedFileWriter;
 use sha2::{Digest, Sha256};
 
-use super::group;
-use super::part::{self, KEY_COLUMNS, Keys, PartError};
-use super::read::{ReadError, batches};
+use super::merge;
+use super::part::{self, PartError};
+use super::read::ReadError;
 use super::schema;
 use super::stored::{StoredFile, segment_path};
 use crate::durable;
@@ -28,10 +25,6 @@ use crate::hex::hex;
 
 /// A part with at least this many rows is spliced in as it is; smaller ones are merged.
 const SPLICED_ROWS_MIN: u64 = part::ROWS_MAX as u64 / 2;
-
-/// Small parts that hold no more bytes of lines than this are decoded once, all columns of them: to open a file and
-/// read its footer for each of its columns anew would be most of the work.
-const AT_ONCE_BYTES_MAX: u64 = 16 << 20;
 
 /// Why a segment was not written.
 #[derive(Debug, thiserror::Error)]
@@ -129,24 +122,22 @@ fn encode(file: &File, parts: &[StoredFile]) -> Result<(), SegmentError> {
     let writer =
         ArrowWriter::try_new(BufWriter::new(file), schema::events(), Some(part::properties()?))?;
     let (mut writer, factory) = writer.into_serialized_writer()?;
-    let mut group = 0;
     let mut small: Vec<&StoredFile> = Vec::new();
     for part in parts {
         if part.rows >= SPLICED_ROWS_MIN {
-            group += splice(&mut writer, part)?;
+            splice(&mut writer, part)?;
             continue;
         }
         let (rows, bytes) =
             small.iter().fold((0, 0), |(rows, bytes), it| (rows + it.rows, bytes + it.bytes_in));
         if rows + part.rows > part::ROWS_MAX as u64 || bytes + part.bytes_in > part::BYTES_MAX {
-            merge(&mut writer, &factory, group, &small)?;
-            group += 1;
+            merge::write(&mut writer, &factory, &small)?;
             small.clear();
         }
         small.push(part);
     }
     if !small.is_empty() {
-        merge(&mut writer, &factory, group, &small)?;
+        merge::write(&mut writer, &factory, &small)?;
     }
     writer.close()?;
     Ok(())
@@ -154,8 +145,8 @@ fn encode(file: &File, parts: &[StoredFile]) -> Result<(), SegmentError> {
 
 type Writer<'a> = SerializedFileWriter<BufWriter<&'a File>>;
 
-/// Copies a part's row groups without encoding them again; gives how many they are.
-fn splice(writer: &mut Writer<'_>, part: &StoredFile) -> Result<usize, SegmentError> {
+/// Copies a part's row groups without encoding them again.
+fn splice(writer: &mut Writer<'_>, part: &StoredFile) -> Result<(), SegmentError> {
     let failed = ReadError::parquet(&part.path);
     let file = File::open(&part.path)
         .map_err(|source| ReadError::Open { path: part.path.clone(), source })?;
@@ -183,56 +174,7 @@ fn splice(writer: &mut Writer<'_>, part: &StoredFile) -> Result<usize, SegmentEr
         }
         copy.close()?;
     }
-    Ok(metadata.num_row_groups())
-}
-
-/// Merges small parts into one sorted row group. Memory holds [`AT_ONCE_BYTES_MAX`], or else one column.
-fn merge(
-    writer: &mut Writer<'_>,
-    factory: &ArrowRowGroupWriterFactory,
-    at: usize,
-    parts: &[&StoredFile],
-) -> Result<(), SegmentError> {
-    let arrow = |it| SegmentError::Write(PartError::Arrow(it));
-    let rows = |columns: &[&str]| -> Result<Vec<RecordBatch>, SegmentError> {
-        parts.iter().map(|it| whole(it, columns)).collect()
-    };
-    let at_once = parts.iter().map(|it| it.bytes_in).sum::<u64>() <= AT_ONCE_BYTES_MAX;
-    let all = if at_once { Some(rows(&[])?) } else { None };
-    let keys = if let Some(all) = &all { all.clone() } else { rows(&KEY_COLUMNS)? };
-    let order =
-        part::order(&keys.iter().map(Keys::of).collect::<Result<Vec<_>, _>>().map_err(arrow)?);
-    drop(keys);
-    let mut leaves = factory.create_column_writers(at)?.into_iter();
-    let mut out = writer.next_row_group()?;
-    for field in schema::events().fields() {
-        let read = if all.is_none() { rows(&[field.name()])? } else { Vec::new() };
-        let pieces: Vec<&dyn arrow::array::Array> = all
-            .as_ref()
-            .unwrap_or(&read)
-            .iter()
-            .map(|it| it.column_by_name(field.name()).map(AsRef::as_ref))
-            .collect::<Option<_>>()
-            .ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
-        let encoder =
-            leaves.next().ok_or_else(|| ParquetError::General("a column too many".to_owned()))?;
-        group::encode(field, &pieces, encoder, &order)?.append_to_row_group(&mut out)?;
-    }
-    out.close()?;
     Ok(())
-}
-
-/// All rows of a part; of the named columns only, if any are named.
-fn whole(part: &StoredFile, columns: &[&str]) -> Result<RecordBatch, SegmentError> {
-    let failed = ReadError::arrow(&part.path);
-    let reader = batches(&part.path, columns)?;
-    let schema = arrow::array::RecordBatchReader::schema(&reader);
-    let pieces: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(&failed)?;
-    let columns = (0..schema.fields().len())
-        .map(|at| concat(&pieces.iter().map(|it| it.column(at).as_ref()).collect::<Vec<_>>()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(&failed)?;
-    Ok(RecordBatch::try_new(schema, columns).map_err(failed)?)
 }
 
 #[cfg(test)]
@@ -291,17 +233,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_to_decode_at_once_is_merged_a_column_at_a_time() {
+    fn a_column_that_is_too_much_to_hold_is_merged_in_stretches() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("parts")).unwrap();
-        let body = "x".repeat(1 << 20);
+        let body = "x".repeat(merge::HELD_BYTES_MAX / 16);
         let line = |seq: i64| {
             format!(r#"{{"auditID":"{seq}","stage":"s","requestObject":{{"{seq}":"{body}"}}}}"#)
         };
         let parts: Vec<StoredFile> = (0..2)
             .map(|it| part(dir.path(), it * 9, &(it * 9..it * 9 + 9).map(line).collect::<Vec<_>>()))
             .collect();
-        assert!(parts.iter().map(|it| it.bytes_in).sum::<u64>() > AT_ONCE_BYTES_MAX);
+        assert!(parts.iter().map(|it| it.bytes_in).sum::<u64>() > merge::HELD_BYTES_MAX as u64);
         let segment = write(dir.path(), &parts, 0).unwrap();
         let mut seen = 0;
         read::lines(&segment.path, |it| {

@@ -221,7 +221,9 @@ impl<'a> Event<'a> {
 
     /// The strings of a field that is a JSON array of strings; other members are left out.
     pub fn list(&self, field: Field) -> Vec<Cow<'a, str>> {
-        self.json(field).map(strings).unwrap_or_default()
+        let mut found = Vec::new();
+        strings(self.json(field).unwrap_or_default(), |it| found.push(it));
+        found
     }
 
     /// The field's value when it is a JSON integer.
@@ -318,12 +320,11 @@ fn plain_escape(letter: u8) -> char {
     }
 }
 
-/// The strings of a JSON array; members of other types are left out, and no array gives none.
-fn strings(json: &str) -> Vec<Cow<'_, str>> {
+/// Takes the strings of a JSON array one by one; members of other types are left out, and no array gives none.
+pub fn strings<'a>(json: &'a str, mut take: impl FnMut(Cow<'a, str>)) {
     let bytes = json.as_bytes();
-    let mut found = Vec::new();
     if bytes.first() != Some(&b'[') {
-        return found;
+        return;
     }
     let mut at = 1;
     let mut depth = 0_usize;
@@ -334,7 +335,7 @@ fn strings(json: &str) -> Vec<Cow<'_, str>> {
                 if depth == 0
                     && let Some(text) = json.get(at..end).and_then(unquote)
                 {
-                    found.push(text);
+                    take(text);
                 }
                 at = end;
                 continue;
@@ -345,7 +346,6 @@ fn strings(json: &str) -> Vec<Cow<'_, str>> {
         }
         at += 1;
     }
-    found
 }
 
 /// Microseconds since 1970 (UTC) of an RFC 3339 time.

@@ -14,6 +14,9 @@ use crate::durable;
 /// How long one writer waits for another before it gives up.
 const BUSY_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// Pages of the catalog that a connection may hold. A commit of many findings that has no room writes its pages twice.
+const CACHE_KIB: u32 = 8 << 10;
+
 /// The version of the tables below; another one is refused.
 const FORMAT: i64 = 1;
 
@@ -49,7 +52,7 @@ CREATE TABLE IF NOT EXISTS hints (
 CREATE TABLE IF NOT EXISTS findings (
   id TEXT PRIMARY KEY, rule TEXT NOT NULL, title TEXT NOT NULL, level TEXT NOT NULL, cluster TEXT NOT NULL,
   time TEXT, created INTEGER NOT NULL, body TEXT NOT NULL
-) WITHOUT ROWID;
+);
 CREATE TABLE IF NOT EXISTS outbox (
   place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sink TEXT NOT NULL, finding TEXT NOT NULL REFERENCES findings(id), created INTEGER NOT NULL,
   state TEXT NOT NULL DEFAULT 'pending', attempts INTEGER NOT NULL DEFAULT 0, due INTEGER NOT NULL, error TEXT
@@ -187,7 +190,10 @@ impl Catalog {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
         let conn = Connection::open_with_flags(&path, flags).map_err(failed)?;
         conn.busy_timeout(BUSY_WAIT).map_err(failed)?;
-        conn.execute_batch("PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;").map_err(failed)?;
+        let settings = format!(
+            "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA cache_size=-{CACHE_KIB};"
+        );
+        conn.execute_batch(&settings).map_err(failed)?;
         Ok(Catalog { conn, dir: dir.to_owned() })
     }
 

@@ -3,7 +3,6 @@
 //! One rule: before a batch leaves, every row has been rebuilt from it and compared with the
 //! line it came from; a row that differed is stored verbatim.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -18,7 +17,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::marks::{self, Marks};
 use super::schema::{self, CUTS, Cut, Form, SKELETON, VERBATIM};
-use super::skeleton::{Gap, Rebuilder, canonical, strip, write_list};
+use super::skeleton::{Gap, Rebuilder, canonical, strip, write_int, write_text};
 use crate::decode::{Provider, Row};
 use crate::event::{self, Event, Field, Flaw, Integrity, Span};
 
@@ -52,17 +51,17 @@ enum Builder {
 }
 
 impl Builder {
-    fn of(form: Form) -> Builder {
+    fn of(form: Form, rows: usize) -> Builder {
         match form {
-            Form::Text => Builder::Text(text()),
+            Form::Text => Builder::Text(text(rows)),
             Form::Json => Builder::Json(Views::default()),
             Form::List => {
                 let item = ArrowField::new("item", DataType::Utf8, false);
-                Builder::List(ListBuilder::with_capacity(text(), 0).with_field(item))
+                Builder::List(ListBuilder::with_capacity(text(rows), rows).with_field(item))
             }
-            Form::Int => Builder::Int(Int32Builder::with_capacity(0)),
+            Form::Int => Builder::Int(Int32Builder::with_capacity(rows)),
             Form::Time => {
-                let times = TimestampMicrosecondBuilder::with_capacity(0);
+                let times = TimestampMicrosecondBuilder::with_capacity(rows);
                 Builder::Time(times.with_timezone("UTC"))
             }
         }
@@ -89,11 +88,17 @@ impl Builder {
     }
 }
 
-/// A column of texts that grows with its rows. Arrow's own default is room for 1,024 of them: a log that
+/// A column of texts with room for so many rows. Arrow's own default is room for 1,024 of them: a log that
 /// is followed comes in batches of a few rows, of which a second's worth wait in memory for their part.
-fn text() -> StringBuilder {
-    StringBuilder::with_capacity(0, 0)
+fn text(rows: usize) -> StringBuilder {
+    StringBuilder::with_capacity(rows, rows * TEXT_BYTES)
 }
+
+/// Bytes of a text for which there is room at once: few columns have more.
+const TEXT_BYTES: usize = 8;
+
+/// Bytes of a skeleton for which there is room at once.
+const SKELETON_BYTES: usize = 384;
 
 /// Values that stay where they stand: bodies are most of what there is, and need not be copied before they are
 /// encoded.
@@ -155,31 +160,36 @@ pub struct Columns {
 
 impl Default for Columns {
     fn default() -> Columns {
+        Columns::of(0)
+    }
+}
+
+impl Columns {
+    /// With room for so many rows.
+    fn of(rows: usize) -> Columns {
         Columns {
-            cuts: CUTS.iter().map(|it| Builder::of(it.form)).collect(),
-            decision: text(),
-            decision_reason: text(),
-            latency: Int64Builder::with_capacity(0),
-            provider: text(),
-            integrity: text(),
-            flaw: text(),
-            wrapped: text(),
-            inferred: Builder::of(Form::List),
-            skeleton: BinaryBuilder::with_capacity(0, 0),
-            ordinals: Vec::new(),
-            leaves: Vec::new(),
+            cuts: CUTS.iter().map(|it| Builder::of(it.form, rows)).collect(),
+            decision: text(rows),
+            decision_reason: text(rows),
+            latency: Int64Builder::with_capacity(rows),
+            provider: text(rows),
+            integrity: text(rows),
+            flaw: text(0),
+            wrapped: text(0),
+            inferred: Builder::of(Form::List, 0),
+            skeleton: BinaryBuilder::with_capacity(rows, rows * SKELETON_BYTES),
+            ordinals: Vec::with_capacity(rows),
+            leaves: Vec::with_capacity(rows),
             bytes_in: 0,
             times: None,
             gaps: Vec::new(),
             scratch: Vec::new(),
         }
     }
-}
 
-impl Columns {
-    /// As the default, for lines that stand in these bytes: what need not be copied is not.
-    pub fn over(bytes: &Buffer) -> Columns {
-        let mut columns = Columns::default();
+    /// For so many lines, which stand in these bytes: what need not be copied is not.
+    pub fn over(bytes: &Buffer, rows: usize) -> Columns {
+        let mut columns = Columns::of(rows);
         for builder in &mut columns.cuts {
             if let Builder::Json(views) = builder {
                 *views = Views::over(bytes);
@@ -361,7 +371,11 @@ fn append_cut(cut: &Cut, builder: &mut Builder, event: &Event<'_>, scratch: &mut
         Builder::Int(it) => {
             let number = json.parse::<i32>().ok();
             it.append_option(number);
-            number.is_some_and(|it| it.to_string() == json)
+            number.is_some_and(|it| {
+                scratch.clear();
+                write_int(it, scratch);
+                scratch == json.as_bytes()
+            })
         }
         Builder::Time(it) => {
             let text = event::unquote(json);
@@ -371,20 +385,27 @@ fn append_cut(cut: &Cut, builder: &mut Builder, event: &Event<'_>, scratch: &mut
                 json.len() == it.len() + 2 && event::canonical_micros(&it).is_some()
             })
         }
-        Builder::List(it) => append_list(it, json, event.list(cut.field), scratch),
+        Builder::List(it) => append_list(it, json, scratch),
     }
 }
 
 fn append_list(
     builder: &mut ListBuilder<StringBuilder>,
     json: &str,
-    members: Vec<Cow<'_, str>>,
     scratch: &mut Vec<u8>,
 ) -> bool {
+    // As `skeleton::write_list` does, whose bytes these have to be.
     scratch.clear();
-    members.iter().for_each(|it| builder.values().append_value(it));
+    event::strings(json, |member| {
+        builder.values().append_value(&member);
+        scratch.push(if scratch.is_empty() { b'[' } else { b',' });
+        write_text(&member, scratch);
+    });
     builder.append(true);
-    write_list(members.into_iter(), scratch);
+    if scratch.is_empty() {
+        scratch.push(b'[');
+    }
+    scratch.push(b']');
     scratch == json.as_bytes()
 }
 

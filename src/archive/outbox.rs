@@ -35,6 +35,8 @@ pub struct Pending {
     pub finding: String,
     /// How often it was tried.
     pub attempts: u32,
+    /// The level of the finding's rule.
+    pub level: String,
     /// The finding as `kustos detect` prints it.
     pub body: String,
 }
@@ -112,7 +114,7 @@ impl Catalog {
     /// # Errors
     /// When SQLite refuses.
     pub fn due(&self, sink: &str, now: i64, limit: u32) -> Result<Vec<Pending>, CatalogError> {
-        let sql = "SELECT outbox.id, finding, attempts, body FROM outbox JOIN findings ON findings.id = finding
+        let sql = "SELECT outbox.id, finding, attempts, level, body FROM outbox JOIN findings ON findings.id = finding
                    WHERE sink = ?1 AND state = 'pending' AND due <= ?2 ORDER BY due, place LIMIT ?3";
         let read = || -> Result<Vec<Pending>, rusqlite::Error> {
             self.conn
@@ -122,7 +124,8 @@ impl Catalog {
                         id: row.get(0)?,
                         finding: row.get(1)?,
                         attempts: row.get(2)?,
-                        body: row.get(3)?,
+                        level: row.get(3)?,
+                        body: row.get(4)?,
                     })
                 })?
                 .collect()

@@ -186,9 +186,7 @@ impl Printer {
             }
             let mut out = BufWriter::new(stdout().lock());
             for message in &due {
-                let level = serde_json::from_str::<crate::detect::Finding>(&message.body)
-                    .map(|it| it.rule.level);
-                if level.is_ok_and(|it| it >= self.min_level) {
+                if message.level.parse::<Level>().is_ok_and(|it| it >= self.min_level) {
                     self.show.write(&message.body, self.terminal, &mut out)?;
                     self.printed += 1;
                 }

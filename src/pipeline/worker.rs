@@ -281,7 +281,9 @@ fn columns(
             day = now.div_euclid(DAY);
         }
         let at = dates.iter().position(|it| it.0 == day).unwrap_or_else(|| {
-            dates.push((day, Columns::over(bytes), Vec::new()));
+            // A chunk of several dates is rare: each has room for what is left.
+            let left = rows.len() - ordinal as usize;
+            dates.push((day, Columns::over(bytes, left), Vec::with_capacity(left)));
             dates.len() - 1
         });
         if let Some((_, columns, lines)) = dates.get_mut(at) {

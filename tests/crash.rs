@@ -124,7 +124,11 @@ fn assert_no_left_overs(archive: &Path, catalog: &Catalog) {
     let sealed = catalog.segments().unwrap().into_iter().filter(|it| it.expired.is_none());
     named.extend(sealed.map(|it| it.file.path));
     let there = files_below(archive);
-    let ours = |it: &&PathBuf| it.extension().is_some_and(|it| it == "parquet" || it == "tmp");
+    named.extend(catalog.run_files().unwrap());
+    let ours = |it: &&PathBuf| {
+        it.extension()
+            .is_some_and(|it| ["parquet", "run", "tmp"].iter().any(|ending| it == *ending))
+    };
     assert_eq!(named, there.iter().filter(ours).cloned().collect());
 }
 
@@ -245,7 +249,8 @@ const FAULTS: [&str; 3] = ["failed", "reported", "died"];
 const TORN: [&str; 3] = ["torn:100", "lost:0", "lost:200"];
 
 /// The steps that fill a file.
-const FILLING: [&str; 3] = ["a file is written", "a file is synced", "a segment is written"];
+const FILLING: [&str; 4] =
+    ["a file is written", "a file is synced", "a segment is written", "a run is written"];
 
 /// Threads that try cases. They mostly wait for the disk.
 const TRIERS: usize = 8;
@@ -358,7 +363,9 @@ fn every_durable_step_of_a_back_fill_may_fail_be_misreported_or_be_the_last() {
     assert!(command.env("KUSTOS_FAULT_LOG", &log).status().unwrap().success());
     assert_kept_once(&recorded, &case.lines, &case.ids);
     let steps = steps_of(&log);
-    for name in ["a commit is recorded", "a segment is recorded", "a file is removed"] {
+    for name in
+        ["a commit is recorded", "a run is written", "a segment is recorded", "a file is removed"]
+    {
         assert!(steps.iter().any(|it| it == name), "{name} is no step of {steps:?}");
     }
     println!("{} steps", steps.len());

@@ -1,9 +1,10 @@
 //! Parts that are old or large enough -> segments in the ledger.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::catalog::{Catalog, CatalogError, SegmentRow};
+use super::index::{BuildError, Made, Upkeep};
 use super::ledger::{LedgerError, Manifest};
 use super::recover::Archive;
 use super::retain;
@@ -46,6 +47,9 @@ pub enum SealError {
     /// The segment could not be written.
     #[error(transparent)]
     Segment(#[from] SegmentError),
+    /// The index could not be written.
+    #[error(transparent)]
+    Index(#[from] BuildError),
     /// The ledger refused.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -99,8 +103,9 @@ pub fn seal_due(
     let groups = due(archive, policy, now, all)?;
     for group in &groups {
         // A crash up to `catalog.seal` leaves a file without a row and the parts as they were.
-        let file = segment::write(&archive.dir, group, now)?;
-        record(archive, policy, group, file)?;
+        let upkeep = Upkeep::due(&archive.catalog)?;
+        let written = write(&archive.dir, group, upkeep, now)?;
+        record(archive, policy, group, written)?;
     }
     Ok(groups.len())
 }
@@ -142,6 +147,28 @@ fn groups(parts: Vec<StoredFile>, policy: &Policy, now: i64, all: bool) -> Vec<V
     full
 }
 
+/// A segment and what the index says of it, on the disk; neither counts yet.
+#[derive(Debug)]
+pub struct Written {
+    file: StoredFile,
+    runs: Made,
+}
+
+/// Writes the segment of parts, and what is due in the index.
+///
+/// # Errors
+/// When a part cannot be read or a file not be written. Nothing is recorded then.
+pub fn write(
+    dir: &Path,
+    parts: &[StoredFile],
+    upkeep: Upkeep,
+    now: i64,
+) -> Result<Written, SealError> {
+    let file = segment::write(dir, parts, now)?;
+    let runs = upkeep.carry_out(dir, &file)?;
+    Ok(Written { file, runs })
+}
+
 /// Makes a segment count that was written of these parts: it takes their place in the catalog and an entry in
 /// the ledger.
 ///
@@ -151,7 +178,7 @@ pub fn record(
     archive: &mut Archive,
     policy: &Policy,
     parts: &[StoredFile],
-    file: StoredFile,
+    Written { file, runs }: Written,
 ) -> Result<(), SealError> {
     let mut leaves = Vec::new();
     let mut sources = Vec::new();
@@ -186,7 +213,7 @@ pub fn record(
     let manifest = serde_json::to_string(&manifest)
         .map_err(|source| SealError::Manifest(file.path.clone(), source))?;
     let row = SegmentRow { file, event_root, manifest, ledger_index, retain_until, expired: None };
-    archive.catalog.seal(&row, parts)?;
+    archive.catalog.seal(&row, parts, &runs)?;
     // From here on the segment counts. A crash leaves parts without rows and no checkpoint
     // file: the next start removes the former and writes the latter.
     let written = archive.ledger.write_out(&archive.catalog);
@@ -194,6 +221,7 @@ pub fn record(
     for part in parts {
         durable::remove(&part.path)?;
     }
+    runs.clear(&archive.dir)?;
     Ok(written?)
 }
 

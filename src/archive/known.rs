@@ -215,6 +215,7 @@ impl Listing {
             since: Some(day.saturating_mul(DAY)),
             until: Some(day.saturating_add(1).saturating_mul(DAY)),
             cluster: Some(cluster.to_string()),
+            wanted: None,
         };
         Ok(Listing { cluster: Arc::clone(cluster), day, files: catalog.files(&scope)? })
     }

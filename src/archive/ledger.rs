@@ -12,6 +12,7 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::{Catalog, CatalogError, SegmentRow, lasting, signed, unsigned};
+use super::index::Made;
 use super::stored::StoredFile;
 use crate::durable::{self, DurableError};
 use crate::hex::{hex, unhex};
@@ -258,11 +259,16 @@ impl Catalog {
         read().map_err(self.failed("read"))
     }
 
-    /// Records a segment in place of its parts, with its entry in the ledger.
+    /// Records a segment in place of its parts, with its entry in the ledger and what the index says of it.
     ///
     /// # Errors
     /// When SQLite refuses; then nothing is recorded.
-    pub fn seal(&mut self, segment: &SegmentRow, parts: &[StoredFile]) -> Result<(), CatalogError> {
+    pub fn seal(
+        &mut self,
+        segment: &SegmentRow,
+        parts: &[StoredFile],
+        runs: &Made,
+    ) -> Result<(), CatalogError> {
         let failed = self.failed("written");
         let mut write = || -> Result<(), rusqlite::Error> {
             let tx =
@@ -293,18 +299,25 @@ impl Catalog {
             for part in parts {
                 tx.prepare_cached("DELETE FROM parts WHERE id = ?1")?.execute([&part.id])?;
             }
+            runs.record(&tx, segment.ledger_index)?;
             lasting("a segment is recorded", || tx.commit())
         };
         write().map_err(failed)
     }
 
-    /// Records that segments are removed, with an entry in the ledger for each.
+    /// Records that segments are removed, with an entry in the ledger for each; gives the files of the index that
+    /// speak of no segment any more.
     ///
     /// # Errors
     /// When SQLite refuses; then nothing is recorded.
-    pub fn expire(&mut self, segments: &[&SegmentRow], now: i64) -> Result<(), CatalogError> {
+    pub fn expire(
+        &mut self,
+        segments: &[&SegmentRow],
+        now: i64,
+    ) -> Result<Vec<PathBuf>, CatalogError> {
         let failed = self.failed("written");
-        let mut write = || -> Result<(), rusqlite::Error> {
+        let dir = self.dir().to_owned();
+        let mut write = || -> Result<Vec<PathBuf>, rusqlite::Error> {
             let tx =
                 self.conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             let next =
@@ -320,7 +333,8 @@ impl Catalog {
                 });
                 add_entry(&tx, index, "expiry", &entry.to_string())?;
             }
-            lasting("an expiry is recorded", || tx.commit())
+            let runs = Catalog::drop_empty_runs(&tx, &dir)?;
+            lasting("an expiry is recorded", || tx.commit()).map(|()| runs)
         };
         write().map_err(failed)
     }

@@ -10,6 +10,7 @@ pub mod commit;
 pub mod copies;
 mod group;
 pub mod hints;
+pub mod index;
 pub mod keep;
 pub mod known;
 pub mod ledger;

@@ -3,23 +3,29 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatchReader};
-use arrow::datatypes::Int64Type;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatchReader};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
 use parquet::file::statistics::Statistics;
 
 use super::skeleton::Rebuilder;
 
 /// Rows that are decoded at a time.
 const BATCH_ROWS: usize = 4_096;
+
+/// Rows that are decoded at a time with their bodies. Of more rows they are tens of megabytes, which the allocator takes
+/// from the system and gives back each time; to have the pages cleared takes a quarter of the time of reading.
+const LINE_ROWS: usize = 256;
 
 /// Why a stored file could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +70,7 @@ impl ReadError {
         move |source| ReadError::Parquet { path: path.clone(), source }
     }
 
-    pub(super) fn arrow(path: &Path) -> impl Fn(ArrowError) -> ReadError + use<> {
+    pub(crate) fn arrow(path: &Path) -> impl Fn(ArrowError) -> ReadError + use<> {
         let path = path.to_owned();
         move |source| ReadError::Arrow { path: path.clone(), source }
     }
@@ -117,9 +123,65 @@ pub fn batches_at(
     rows: &[u32],
     columns: &[&str],
 ) -> Result<ParquetRecordBatchReader, ReadError> {
-    let builder = chosen(open(path)?, group, rows);
+    let builder = chosen(open(path)?.with_batch_size(BATCH_ROWS), group, rows);
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
     builder.with_projection(mask).build().map_err(ReadError::parquet(path))
+}
+
+/// As [`batches`], with texts as the file's own dictionaries where it has them: of each row group a value is
+/// decoded once, and not for each row.
+///
+/// # Errors
+/// As [`batches`].
+pub fn distinct_batches(
+    path: &Path,
+    columns: &[&str],
+) -> Result<ParquetRecordBatchReader, ReadError> {
+    distinct(path, columns)?.build().map_err(ReadError::parquet(path))
+}
+
+/// As [`distinct_batches`], of one row group.
+///
+/// # Errors
+/// As [`batches`].
+pub fn distinct_batches_of(
+    path: &Path,
+    group: usize,
+    columns: &[&str],
+) -> Result<ParquetRecordBatchReader, ReadError> {
+    let builder = distinct(path, columns)?.with_row_groups(vec![group]);
+    builder.build().map_err(ReadError::parquet(path))
+}
+
+fn distinct(path: &Path, columns: &[&str]) -> Result<Builder, ReadError> {
+    let kind = |field: &Field| match DIVERSE.contains(&field.name().as_str()) {
+        true => field.data_type().clone(),
+        false => distinct_type(field.data_type()),
+    };
+    let builder = open_as(path, kind)?.with_batch_size(BATCH_ROWS);
+    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
+    Ok(builder.with_projection(mask))
+}
+
+/// Whether both are one dictionary: of a row group that [`distinct_batches`] reads, the batches share theirs.
+pub fn is_same_dictionary(one: &ArrayRef, other: &ArrayRef) -> bool {
+    Arc::ptr_eq(one, other) || one.to_data().ptr_eq(&other.to_data())
+}
+
+/// Columns of texts of which nearly each is another one: the file has no whole dictionary of them.
+const DIVERSE: [&str; 5] = ["audit_id", "request_uri", "name", "object_uid", "resource_version"];
+
+fn distinct_type(stored: &DataType) -> DataType {
+    match stored {
+        DataType::Utf8 | DataType::Binary => {
+            DataType::Dictionary(Box::new(DataType::Int32), Box::new(stored.clone()))
+        }
+        DataType::List(item) => {
+            let kind = distinct_type(item.data_type());
+            DataType::List(Arc::new(item.as_ref().clone().with_data_type(kind)))
+        }
+        other => other.clone(),
+    }
 }
 
 type Builder = ParquetRecordBatchReaderBuilder<File>;
@@ -130,13 +192,38 @@ fn chosen(builder: Builder, group: usize, rows: &[u32]) -> Builder {
     let of_group = usize::try_from(of_group).unwrap_or(0);
     let rows = rows.filter(|it| *it < of_group);
     let selection = RowSelection::from_consecutive_ranges(rows.map(|it| it..it + 1), of_group);
-    builder.with_batch_size(BATCH_ROWS).with_row_groups(vec![group]).with_row_selection(selection)
+    builder.with_row_groups(vec![group]).with_row_selection(selection)
 }
 
 fn open(path: &Path) -> Result<Builder, ReadError> {
     let file =
         File::open(path).map_err(|source| ReadError::Open { path: path.to_owned(), source })?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(ReadError::parquet(path))
+    Builder::try_new(file).map_err(ReadError::parquet(path))
+}
+
+/// With the places of the pages, so that those without a chosen row are passed over, and with bodies as views of
+/// their pages, so that they are copied once and not twice.
+fn open_for_lines(path: &Path) -> Result<Builder, ReadError> {
+    let kind = |field: &Field| match field.name().as_str() {
+        "request_object" | "response_object" => DataType::Utf8View,
+        _ => field.data_type().clone(),
+    };
+    Ok(open_as(path, kind)?.with_batch_size(LINE_ROWS))
+}
+
+/// With columns of other types than the file says; its columns may be those of another version.
+fn open_as(path: &Path, kind: impl Fn(&Field) -> DataType) -> Result<Builder, ReadError> {
+    let failed = ReadError::parquet(path);
+    let file =
+        File::open(path).map_err(|source| ReadError::Open { path: path.to_owned(), source })?;
+    let pages = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+    let told = ArrowReaderMetadata::load(&file, pages).map_err(&failed)?;
+    let fields =
+        told.schema().fields().iter().map(|it| it.as_ref().clone().with_data_type(kind(it)));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let options = ArrowReaderOptions::new().with_schema(schema);
+    let metadata = ArrowReaderMetadata::try_new(Arc::clone(told.metadata()), options);
+    Ok(Builder::new_with_metadata(file, metadata.map_err(failed)?))
 }
 
 /// A row group: up to 131,072 rows that are sorted among themselves.
@@ -190,7 +277,8 @@ pub struct Line<'a> {
 /// # Errors
 /// When the file cannot be read whole; lines before the damage were handed over.
 pub fn lines(path: &Path, mut take: impl FnMut(Line<'_>)) -> Result<(), ReadError> {
-    each_of(path, batches(path, &[])?, &mut take)
+    let builder = open_for_lines(path)?;
+    each_of(path, builder.build().map_err(ReadError::parquet(path))?, &mut take)
 }
 
 /// Hands every line of one row group to `take`, in the order they are stored in.
@@ -202,7 +290,7 @@ pub fn lines_of(
     group: usize,
     mut take: impl FnMut(Line<'_>),
 ) -> Result<(), ReadError> {
-    let builder = open(path)?.with_batch_size(BATCH_ROWS).with_row_groups(vec![group]);
+    let builder = open_for_lines(path)?.with_row_groups(vec![group]);
     each_of(path, builder.build().map_err(ReadError::parquet(path))?, &mut take)
 }
 
@@ -216,7 +304,7 @@ pub fn lines_at(
     rows: &[u32],
     mut take: impl FnMut(Line<'_>),
 ) -> Result<(), ReadError> {
-    let builder = chosen(open(path)?, group, rows);
+    let builder = chosen(open_for_lines(path)?, group, rows);
     each_of(path, builder.build().map_err(ReadError::parquet(path))?, &mut take)
 }
 

@@ -7,11 +7,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::catalog::{Catalog, CatalogError};
+use super::index;
 use super::ledger::{Ledger, LedgerError};
 use crate::durable::{self, DurableError};
 
 /// The folders of an archive.
-const FOLDERS: [&str; 4] = ["parts", "segments", "ledger", "rulesets"];
+const FOLDERS: [&str; 5] = ["parts", "segments", "ledger", "rulesets", index::FOLDER];
 
 /// Why an archive could not be opened to write.
 #[derive(Debug, thiserror::Error)]
@@ -89,12 +90,16 @@ fn remove_left_overs(dir: &Path, catalog: &Catalog) -> Result<(), OpenError> {
     named.extend(
         catalog.segments()?.into_iter().filter(|it| it.expired.is_none()).map(|it| it.file.path),
     );
+    named.extend(catalog.run_files()?);
     let mut there = Vec::new();
     for folder in FOLDERS {
         there.extend(files_below(&dir.join(folder))?);
     }
     for file in there {
-        let ours = matches!(file.extension().and_then(OsStr::to_str), Some("parquet" | "tmp"));
+        let ours = matches!(
+            file.extension().and_then(OsStr::to_str),
+            Some("parquet" | "tmp" | index::ENDING)
+        );
         if ours && !named.contains(&file) {
             tracing::info!(file = %file.display(), "removed the left-over of an unfinished commit");
             durable::remove(&file)?;

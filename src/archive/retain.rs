@@ -84,11 +84,14 @@ pub fn apply(
 ) -> Result<usize, ApplyError> {
     let expired: Vec<&SegmentRow> =
         plan.iter().filter(|(_, verdict)| *verdict == Verdict::Expire).map(|(it, _)| it).collect();
-    archive.catalog.expire(&expired, now)?;
+    let runs = archive.catalog.expire(&expired, now)?;
     let ledger: &Ledger = &archive.ledger;
     ledger.write_out(&archive.catalog)?;
     for segment in &expired {
         durable::remove(&segment.file.path)?;
+    }
+    for run in runs {
+        durable::remove(&run)?;
     }
     Ok(expired.len())
 }

@@ -5,7 +5,7 @@
 
 use arrow::array::{
     Array, AsArray, BinaryArray, BinaryViewArray, Int32Array, ListArray, StringArray,
-    TimestampMicrosecondArray,
+    StringViewArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{ArrowNativeType, Int32Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -146,6 +146,8 @@ enum Source<'a> {
     Json(&'a StringArray),
     /// JSON that was not written yet.
     View(&'a BinaryViewArray),
+    /// JSON that was read and stands in its page.
+    Page(&'a StringViewArray),
     List(&'a ListArray, &'a StringArray),
     Int(&'a Int32Array),
     Time(&'a TimestampMicrosecondArray),
@@ -185,7 +187,10 @@ impl<'a> Rebuilder<'a> {
                 Form::Text => array.as_string_opt().map(Source::Text),
                 Form::Json => match array.as_binary_view_opt() {
                     Some(array) => Some(Source::View(array)),
-                    None => array.as_string_opt().map(Source::Json),
+                    None => array
+                        .as_string_opt()
+                        .map(Source::Json)
+                        .or_else(|| array.as_string_view_opt().map(Source::Page)),
                 },
                 Form::List => array
                     .as_list_opt()
@@ -264,6 +269,7 @@ impl Source<'_> {
             Source::Text(array) => write_text(array.value(row), out),
             Source::Json(array) => out.extend_from_slice(array.value(row).as_bytes()),
             Source::View(array) => out.extend_from_slice(array.value(row)),
+            Source::Page(array) => out.extend_from_slice(array.value(row).as_bytes()),
             Source::Int(array) => write_int(array.value(row), out),
             Source::Time(array) => {
                 out.push(b'"');
@@ -277,6 +283,34 @@ impl Source<'_> {
             }
         }
     }
+}
+
+/// The marks in a skeleton, one bit each.
+pub type MarkSet = u32;
+
+/// A line of the form that a skeleton's lines have, with other values, and the marks that stand for the values.
+/// `None`: the skeleton is the line.
+pub fn model(skeleton: &[u8]) -> Option<(Vec<u8>, MarkSet)> {
+    if skeleton.first() == Some(&VERBATIM) {
+        return None;
+    }
+    let (mut line, mut marks) = (Vec::with_capacity(skeleton.len() * 2), 0);
+    for byte in skeleton {
+        match CUTS.iter().find(|it| it.mark == *byte) {
+            Some(cut) => {
+                marks |= 1 << cut.mark;
+                line.extend_from_slice(match cut.form {
+                    Form::Text => b"\"\"",
+                    Form::Json => b"{}",
+                    Form::List => b"[]",
+                    Form::Int => b"0",
+                    Form::Time => b"\"2006-01-02T15:04:05.000000Z\"",
+                });
+            }
+            None => line.push(*byte),
+        }
+    }
+    Some((line, marks))
 }
 
 fn column<'a>(

@@ -159,6 +159,7 @@ impl ScopeArgs {
             since: at("--since", &self.since)?,
             until: at("--until", &self.until)?,
             cluster: self.cluster.clone(),
+            wanted: None,
         })
     }
 }

@@ -30,6 +30,7 @@ struct Status {
     expired: u64,
     parts: u64,
     ledger_entries: u64,
+    index: (usize, u64),
     marked: Vec<(String, String, u64)>,
     sources: Vec<KeptSource>,
     troubles: Vec<Troubles>,
@@ -51,7 +52,7 @@ pub(super) fn run(dir: &Path, table: bool) -> Result<u8> {
 impl Status {
     fn of(dir: &Path) -> Result<Status> {
         let catalog = Catalog::open(dir)?;
-        let (parts, segments) = (catalog.parts()?, catalog.segments()?);
+        let (parts, segments, runs) = (catalog.parts()?, catalog.segments()?, catalog.runs()?);
         let (live, expired): (Vec<_>, Vec<_>) =
             segments.into_iter().partition(|it| it.expired.is_none());
         let files: Vec<&StoredFile> = live.iter().map(|it| &it.file).chain(&parts).collect();
@@ -66,6 +67,7 @@ impl Status {
             expired: expired.len() as u64,
             parts: parts.len() as u64,
             ledger_entries: catalog.ledger_head()?.0,
+            index: (runs.len(), runs.iter().map(|it| it.bytes).sum()),
             marked: catalog.marked()?,
             sources: catalog.kept_sources()?,
             troubles: catalog.troubles()?,
@@ -87,6 +89,7 @@ impl Status {
             "archive": self.archive, "events": self.events, "bytes_in": self.bytes_in, "bytes_stored": self.bytes_stored,
             "oldest": self.oldest, "newest": self.newest, "segments": self.segments,
             "segments_expired": self.expired, "parts": self.parts, "ledger_entries": self.ledger_entries,
+            "index_bytes": self.index.1,
             "marked": marked.collect::<Vec<_>>(), "sources": sources.collect::<Vec<_>>(),
             "troubles": troubles.collect::<Vec<_>>(),
             "outbox": {"pending": self.outbox.pending, "sent": self.outbox.sent, "dead": self.outbox.dead},
@@ -114,6 +117,8 @@ impl Status {
             self.ledger_entries,
             if self.ledger_entries == 1 { "entry" } else { "entries" }
         )?;
+        let (files, bytes) = self.index;
+        writeln!(out, "index      {} in {}", HumanBytes(bytes), counted(files as u64, "file"))?;
         for (cluster, reason, lines) in &self.marked {
             let lines = counted(*lines, "line");
             writeln!(out, "marked     {lines} of cluster {}: {reason}", field(cluster))?;

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::glance::Glance;
 use super::history::{self, History, HistoryError, Placed, Reader, Run};
 use super::stop::Stop;
 use crate::archive::catalog::{Catalog, CatalogError, Scope};
-use crate::archive::read::Line;
+use crate::archive::read::{Line, ReadError};
 use crate::archive::stored::StoredFile;
 use crate::archive::windows::{WindowChanges, WindowRow};
 use crate::decode;
@@ -264,8 +265,8 @@ fn learn_from(
         workers: kept.workers,
         stop: &stop,
     };
-    let events = Arc::default();
-    let make = || Stepper::new(rules, scope, &events);
+    let counted = Arc::default();
+    let make = || Stepper::new(rules, scope, &counted);
     let mut told = 0;
     let result = history::read(&history, make, |run: Run<(Arc<str>, Step)>| {
         for (_, (_, step)) in run.made {
@@ -288,31 +289,47 @@ pub(super) struct Stepper<'r> {
     rules: &'r Arc<RuleSet>,
     scope: &'r Scope,
     scratch: Scratch,
+    /// `None`: the rules have to see every line.
+    glance: Option<Glance>,
     /// Of the last line.
     cluster: Arc<str>,
-    /// Counts the events of the scope.
-    events: Arc<AtomicU64>,
+    counted: Arc<Counted>,
+}
+
+/// What the threads of a hunt have seen.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    /// Events of the scope.
+    pub(super) events: AtomicU64,
+    /// Those of them whose lines were read: of the others the columns said that no rule matches them.
+    pub(super) read: AtomicU64,
 }
 
 impl<'r> Stepper<'r> {
-    /// Of the events of that scope's times; counts them in `events`.
+    /// Of the events of that scope's times; counts them.
     pub(super) fn new(
         rules: &'r Arc<RuleSet>,
         scope: &'r Scope,
-        events: &Arc<AtomicU64>,
+        counted: &Arc<Counted>,
     ) -> Stepper<'r> {
-        let (scratch, events) = (Scratch::default(), Arc::clone(events));
-        Stepper { rules, scope, scratch, cluster: "".into(), events }
+        let (scratch, counted) = (Scratch::default(), Arc::clone(counted));
+        let glance = Glance::of(rules);
+        Stepper { rules, scope, scratch, glance, cluster: "".into(), counted }
+    }
+
+    fn is_of(&mut self, file: &StoredFile) {
+        if *self.cluster != *file.cluster {
+            self.cluster = file.cluster.as_str().into();
+        }
     }
 
     fn step(&mut self, file: &StoredFile, seq: i64, event: &Event<'_>) -> Option<Step> {
         if !within(self.scope, event) {
             return None;
         }
-        self.events.fetch_add(1, Ordering::Relaxed);
-        if *self.cluster != *file.cluster {
-            self.cluster = file.cluster.as_str().into();
-        }
+        self.counted.events.fetch_add(1, Ordering::Relaxed);
+        self.counted.read.fetch_add(1, Ordering::Relaxed);
+        self.is_of(file);
         let position = u64::try_from(seq).unwrap_or(0);
         let origin = Origin { cluster: &file.cluster, source: "archive", position };
         let mut judged = Judged::default();
@@ -324,6 +341,29 @@ impl<'r> Stepper<'r> {
 
 impl Reader for Stepper<'_> {
     type Made = (Arc<str>, Step);
+
+    fn glance(
+        &mut self,
+        file: &StoredFile,
+        group: usize,
+        reads: &dyn Fn(i64) -> bool,
+        made: &mut Vec<Placed<Self::Made>>,
+    ) -> Result<Option<Vec<u32>>, ReadError> {
+        let Some(glance) = &mut self.glance else { return Ok(None) };
+        let Some(seen) = glance.rows(file, group)? else { return Ok(None) };
+        self.is_of(file);
+        let ticks = !self.rules.correlations().is_empty();
+        let mut events = 0;
+        for (seq, time) in seen.passed.into_iter().filter(|(seq, _)| reads(*seq)) {
+            if is_within(self.scope, time) {
+                events += 1;
+                let step = Step { tick: Some(floor(time)), judged: Judged::default() };
+                made.extend(ticks.then(|| (seq, (Arc::clone(&self.cluster), step))));
+            }
+        }
+        self.counted.events.fetch_add(events, Ordering::Relaxed);
+        Ok(Some(seen.wanted))
+    }
 
     fn read(&mut self, file: &StoredFile, line: Line<'_>, made: &mut Vec<Placed<Self::Made>>) {
         let step = decode::stored(line.bytes, |event| self.step(file, line.seq, event)).flatten();
@@ -346,10 +386,11 @@ fn within(scope: &Scope, event: &Event<'_>) -> bool {
     if scope.since.is_none() && scope.until.is_none() {
         return true;
     }
-    event.micros(Field::StageTimestamp).is_none_or(|time| {
-        scope.since.is_none_or(|since| time >= since)
-            && scope.until.is_none_or(|until| time < until)
-    })
+    event.micros(Field::StageTimestamp).is_none_or(|time| is_within(scope, time))
+}
+
+fn is_within(scope: &Scope, time: i64) -> bool {
+    scope.since.is_none_or(|since| time >= since) && scope.until.is_none_or(|until| time < until)
 }
 
 #[cfg(test)]

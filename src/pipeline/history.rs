@@ -81,6 +81,20 @@ pub struct Run<T> {
 pub trait Reader: Send {
     /// What is made of a line.
     type Made: Send;
+    /// Looks at the columns of a row group for the rows that are to be read: makes what is to be made of the others
+    /// without their lines, and gives the rows whose lines are needed. `None`: all of them are.
+    ///
+    /// # Errors
+    /// When the columns cannot be read.
+    fn glance(
+        &mut self,
+        _file: &StoredFile,
+        _group: usize,
+        _reads: &dyn Fn(i64) -> bool,
+        _made: &mut Vec<Placed<Self::Made>>,
+    ) -> Result<Option<Vec<u32>>, ReadError> {
+        Ok(None)
+    }
     /// Reads one line.
     fn read(&mut self, file: &StoredFile, line: Line<'_>, made: &mut Vec<Placed<Self::Made>>);
     /// Leaves out what is not needed, once what was made of a row group is in its order.
@@ -243,9 +257,16 @@ fn one<R: Reader>(
     };
     let file = files.get(unit.file)?;
     let mut made = Vec::new();
-    let result = read::lines_of(&file.path, unit.group, |line| {
-        if reads(line.seq) {
-            reader.read(file, line, &mut made);
+    let result = reader.glance(file, unit.group, &reads, &mut made).and_then(|rows| {
+        let mut take = |line: Line<'_>| {
+            if reads(line.seq) {
+                reader.read(file, line, &mut made);
+            }
+        };
+        match rows {
+            None => read::lines_of(&file.path, unit.group, take),
+            Some(rows) if rows.is_empty() => Ok(()),
+            Some(rows) => read::lines_at(&file.path, unit.group, &rows, &mut take),
         }
     });
     made.sort_by_key(|(seq, _)| *seq);

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
-use super::correlating::{Correlating, Step, Stepper};
+use super::correlating::{Correlating, Counted, Step, Stepper};
 use super::history::{History, HistoryError, Run};
 use super::merged;
 use super::stop::Stop;
@@ -37,6 +37,8 @@ pub struct Hunted {
     pub findings: Vec<Finding>,
     /// Events that were judged.
     pub events: u64,
+    /// Those of them whose lines were read: of the others the columns said that no rule matches them.
+    pub read: u64,
     /// Files begun, and files to be read.
     pub files: (usize, usize),
 }
@@ -53,8 +55,8 @@ pub fn hunt<E: From<HistoryError>>(
 ) -> Result<u64, E> {
     let scope = warm(&hunt.scope, hunt.rules);
     let plan = plan(hunt.dirs, &scope).map_err(HistoryError::from)?;
-    let events = Arc::new(AtomicU64::new(0));
-    let make = || Stepper::new(hunt.rules, &scope, &events);
+    let counted = Arc::new(Counted::default());
+    let make = || Stepper::new(hunt.rules, &scope, &counted);
     let mut correlating = Correlating::new(Limits::default());
     correlating.judge_by(hunt.rules);
     let mut files_before = 0;
@@ -77,7 +79,9 @@ pub fn hunt<E: From<HistoryError>>(
             findings.retain(|it| hunt.scope.since.is_none_or(|since| !is_before(it, since)));
             files_here = run.files.1;
             let files = (files_before + run.files.0, plan.files.unwrap_or(files_here));
-            take(Hunted { findings, events: events.swap(0, Ordering::Relaxed), files })
+            let [events, read] =
+                [&counted.events, &counted.read].map(|it| it.swap(0, Ordering::Relaxed));
+            take(Hunted { findings, events, read, files })
         })?;
         files_before += files_here;
     }

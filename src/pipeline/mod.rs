@@ -12,6 +12,7 @@ mod episode;
 mod feed;
 pub mod files;
 mod following;
+mod glance;
 pub mod headroom;
 pub mod history;
 pub mod hunt;

@@ -6,9 +6,9 @@
 use std::thread::JoinHandle;
 
 use super::stop;
-use crate::archive::keep::{self, Policy, SealError};
+use crate::archive::index::Upkeep;
+use crate::archive::keep::{self, Policy, SealError, Written};
 use crate::archive::recover::Archive;
-use crate::archive::segment::{self, SegmentError};
 use crate::archive::stored::StoredFile;
 
 /// A segment that is being written.
@@ -16,7 +16,7 @@ use crate::archive::stored::StoredFile;
 pub(super) struct Sealing {
     parts: Vec<StoredFile>,
     /// Taken when it has ended.
-    writer: Option<JoinHandle<Result<StoredFile, SegmentError>>>,
+    writer: Option<JoinHandle<Result<Written, SealError>>>,
 }
 
 impl Sealing {
@@ -29,8 +29,9 @@ impl Sealing {
         let Some(parts) = keep::due(archive, policy, now, false)?.into_iter().next() else {
             return Ok(None);
         };
+        let upkeep = Upkeep::due(&archive.catalog)?;
         let (dir, of) = (archive.dir.clone(), parts.clone());
-        let writer = stop::spawn("sealer", move || segment::write(&dir, &of, now));
+        let writer = stop::spawn("sealer", move || keep::write(&dir, &of, upkeep, now));
         Ok(Some(Sealing { parts, writer: Some(writer) }))
     }
 
@@ -48,12 +49,12 @@ impl Sealing {
         archive: &mut Archive,
         policy: &Policy,
     ) -> Result<(), SealError> {
-        let file = match self.writer.take().map(JoinHandle::join) {
+        let written = match self.writer.take().map(JoinHandle::join) {
             Some(Ok(written)) => written?,
             Some(Err(panic)) => std::panic::resume_unwind(panic),
             None => return Ok(()),
         };
-        keep::record(archive, policy, &self.parts, file)
+        keep::record(archive, policy, &self.parts, written)
     }
 }
 

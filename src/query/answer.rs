@@ -3,7 +3,7 @@
 //! One rule: a row that was handed out is never handed out again. So rows are held back while
 //! a query may begin again, and after that a lost file is an error.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -159,6 +159,13 @@ impl Answer {
     /// of the times and the cluster that are asked for.
     pub fn copies(&self) -> u64 {
         copies(&self.plan)
+    }
+
+    /// How many files the answer is looked for in: those that the catalog and its index could not rule out.
+    pub fn files(&self) -> usize {
+        let mut paths = BTreeSet::new();
+        each_file(&self.plan, &mut |file| paths.extend([file.path().clone()]));
+        paths.len()
     }
 
     /// The next rows; `None` at the end.

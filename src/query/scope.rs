@@ -7,6 +7,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use crate::archive::catalog::Scope;
+use crate::archive::index::{HASHES_MAX, Wanted};
 use crate::archive::stored::StoredFile;
 
 /// What the conditions say of the columns that the catalog knows of each file.
@@ -27,6 +28,7 @@ impl Bounds {
         for condition in conditions {
             bounds.narrow(condition);
         }
+        bounds.scope.wanted = all(conditions.iter().map(wanted));
         bounds
     }
 
@@ -96,6 +98,71 @@ impl Bounds {
     }
 }
 
+/// What a row must have in the columns that are in the index, if the condition is to hold. `None`: nothing is known.
+fn wanted(condition: &Expr) -> Option<Wanted> {
+    match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            all([left, right].map(|it| wanted(it)))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            Wanted::either(wanted(left), wanted(right))
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
+            match (column(left), column(right)) {
+                (Some(name), None) => equal(name, [right.as_ref()]),
+                (None, Some(name)) => equal(name, [left.as_ref()]),
+                _ => None,
+            }
+        }
+        Expr::InList(list) if !list.negated => equal(column(&list.expr)?, &list.list),
+        Expr::IsNull(inner) => Wanted::of(column(inner)?, [None]),
+        Expr::IsTrue(inner) => wanted(inner),
+        Expr::ScalarFunction(call) if call.name() == "array_has" => match call.args.as_slice() {
+            [Expr::Column(list), value] if list.name == LIST => {
+                Wanted::of(LIST, [Some(text(value)?)])
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The indexed column that is a list: of it a member is asked for, and not the whole.
+const LIST: &str = "source_ips";
+
+/// The name of a column of texts.
+fn column(of: &Expr) -> Option<&str> {
+    match of {
+        Expr::Column(column) => Some(column.name.as_str()),
+        // To text of another layout, which changes no value.
+        Expr::Cast(cast) if cast.field.data_type().is_string() => column(&cast.expr),
+        _ => None,
+    }
+}
+
+fn equal<'e>(name: &str, values: impl IntoIterator<Item = &'e Expr>) -> Option<Wanted> {
+    let values: Option<Vec<_>> = values.into_iter().map(|it| text(it).map(Some)).collect();
+    values.filter(|it| name != LIST && !it.is_empty()).and_then(|it| Wanted::of(name, it))
+}
+
+fn text(literal: &Expr) -> Option<&str> {
+    match literal {
+        Expr::Literal(value, _) => value.try_as_str().flatten(),
+        _ => None,
+    }
+}
+
+/// All of these, as far as they are known. One that asks for too many values is left out.
+fn all(parts: impl IntoIterator<Item = Option<Wanted>>) -> Option<Wanted> {
+    let mut left = HASHES_MAX;
+    let parts = parts.into_iter().flatten().filter(|it| {
+        let fits = it.hashes() <= left;
+        left -= if fits { it.hashes() } else { 0 };
+        fits
+    });
+    parts.fold(None, |all, part| Wanted::both(all, Some(part)))
+}
+
 /// The least and the greatest value that passes, both included.
 fn ends(op: Operator, value: i64) -> (Option<i64>, Option<i64>) {
     match op {
@@ -129,7 +196,7 @@ mod tests {
     }
 
     fn scope(since: Option<i64>, until: Option<i64>, cluster: Option<&str>) -> Scope {
-        Scope { since, until, cluster: cluster.map(str::to_owned) }
+        Scope { since, until, cluster: cluster.map(str::to_owned), wanted: None }
     }
 
     #[test]

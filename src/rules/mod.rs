@@ -65,6 +65,7 @@ pub use load::{LoadError, LoadOptions, Loaded, RuleError, files, load, load_text
 pub use lookup::{LookupError, Subject};
 pub use needs::{AuditLevel, Needs, Stage, needs};
 pub use outline::{Condition, Kind, Outline, outline};
+pub use prefilter::{Asked, Known, Open};
 pub use scratch::Scratch;
 pub use set::{RuleIndex, RuleSet};
 pub use sigma::{PlaceholderError, Placeholders, placeholders};

@@ -127,6 +127,11 @@ impl RuleSet {
         &self.nodes[index.0]
     }
 
+    /// What the rules were compiled to.
+    pub(super) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
     /// How many rules there are.
     pub fn len(&self) -> usize {
         self.rules.len()

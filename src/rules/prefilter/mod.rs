@@ -11,6 +11,7 @@
 //! demands nothing.
 
 mod alike;
+mod asked;
 mod demand;
 mod index;
 mod key;
@@ -23,6 +24,7 @@ mod word;
 #[cfg(test)]
 mod tests;
 
+pub use asked::{Asked, Known, Open};
 pub(super) use index::Prefilter;
 pub(super) use key::Memory;
 pub(super) use told::told;

@@ -22,6 +22,7 @@ pub(super) enum Derived {
     SameNamespace,
     TokenForSelf,
     SourceIp,
+    Client,
     Outcome,
 }
 
@@ -52,6 +53,7 @@ impl Derived {
                 Field::Name,
             ],
             Derived::SourceIp => &[Field::SourceIps],
+            Derived::Client => &[Field::UserAgent],
             Derived::Outcome => &[Field::Decision],
         }
     }
@@ -78,6 +80,7 @@ impl Derived {
             Derived::SameNamespace => same_namespace(context).is_some_and(|it| visit(word(it))),
             Derived::TokenForSelf => token_for_self(context).is_some_and(|it| visit(word(it))),
             Derived::SourceIp => last_source_ip(context).is_some_and(|it| visit(&it)),
+            Derived::Client => event.text(Field::UserAgent).is_some_and(|it| visit(client(&it))),
             Derived::Outcome => outcome(context).is_some_and(visit),
         }
     }
@@ -131,6 +134,11 @@ fn token_for_self(context: &Context<'_, '_>) -> Option<bool> {
 /// (`X-Forwarded-For`).
 fn last_source_ip<'e>(context: &Context<'_, 'e>) -> Option<Cow<'e, str>> {
     context.event.list(Field::SourceIps).pop()
+}
+
+/// The program a user agent names, without its version and what follows: `kubectl`.
+fn client(user_agent: &str) -> &str {
+    user_agent.split(['/', ' ']).next().unwrap_or_default()
 }
 
 /// The authorizer's decision in ECS's words. Missing where there was none.
@@ -212,6 +220,13 @@ mod tests {
         assert_eq!(kind(""), None);
         assert_eq!(service_account("system:serviceaccount:ns:name"), Some(("ns", "name")));
         assert_eq!(service_account("system:serviceaccount:ns:a:b"), None);
+    }
+
+    #[test]
+    fn a_client_is_named_without_its_version() {
+        assert_eq!(client("kubectl/v1.36.4 (linux/amd64) kubernetes/unknown"), "kubectl");
+        assert_eq!(client("Go-http-client/2.0"), "Go-http-client");
+        assert_eq!((client("curl"), client("a b/1"), client("/1")), ("curl", "a", ""));
     }
 
     fn parse(text: &str) -> Option<Reason> {

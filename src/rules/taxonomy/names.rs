@@ -49,6 +49,11 @@ pub(in crate::rules) const DERIVED: &[(&str, Derived, &str)] = &[
         "the last of `sourceIPs`, the only one a client cannot set",
     ),
     (
+        "kustos.client",
+        Derived::Client,
+        "the program that `userAgent` names, without its version: `kubectl`",
+    ),
+    (
         "kustos.outcome",
         Derived::Outcome,
         "`success` or `failure`: the authorizer's decision, in ECS's words",
@@ -145,6 +150,7 @@ pub(in crate::rules) fn values_of(derived: Derived) -> &'static [&'static str] {
         | Derived::ServiceAccount
         | Derived::RbacRole
         | Derived::RbacBinding
-        | Derived::SourceIp => &[],
+        | Derived::SourceIp
+        | Derived::Client => &[],
     }
 }

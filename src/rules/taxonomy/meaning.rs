@@ -42,7 +42,11 @@ impl Meaning {
             Source::Field(field) | Source::Below(field) => field.stages,
             // They are read out of the authorizer's annotations.
             Source::Computed(
-                Derived::RbacRole | Derived::RbacRoleKind | Derived::RbacBinding | Derived::Outcome,
+                Derived::RbacRole
+                | Derived::RbacRoleKind
+                | Derived::RbacBinding
+                | Derived::FailedOpen
+                | Derived::Outcome,
             ) => Stages::Answered,
             Source::Computed(_) => Stages::Every,
         }

@@ -54,6 +54,16 @@ pub(in crate::rules) const DERIVED: &[(&str, Derived, &str)] = &[
         "the program that `userAgent` names, without its version: `kubectl`",
     ),
     (
+        "kustos.failedOpen",
+        Derived::FailedOpen,
+        "`true`: an admission webhook could not be asked and was passed over",
+    ),
+    (
+        "kustos.auditIdForm",
+        Derived::AuditIdForm,
+        "`uuid`, as the API server makes them, or `other`: the client chose it",
+    ),
+    (
         "kustos.outcome",
         Derived::Outcome,
         "`success` or `failure`: the authorizer's decision, in ECS's words",
@@ -144,6 +154,8 @@ pub(in crate::rules) fn values_of(derived: Derived) -> &'static [&'static str] {
     match derived {
         Derived::UserKind => &["anonymous", "serviceaccount", "node", "system", "person"],
         Derived::SameNamespace | Derived::TokenForSelf => &["true", "false"],
+        Derived::FailedOpen => &["true"],
+        Derived::AuditIdForm => &["uuid", "other"],
         Derived::RbacRoleKind => &["ClusterRole", "Role"],
         Derived::Outcome => &["success", "failure"],
         Derived::UserNamespace

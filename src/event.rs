@@ -224,6 +224,13 @@ impl<'a> Event<'a> {
         self.json(field).map(strings).unwrap_or_default()
     }
 
+    /// The last string of such a list. It allocates only where that string holds escapes.
+    pub fn last(&self, field: Field) -> Option<Cow<'a, str>> {
+        let mut last = None;
+        each_string(self.json(field)?, |it| last = Some(it));
+        last.and_then(unquote)
+    }
+
     /// The field's value when it is a JSON integer.
     pub fn int(&self, field: Field) -> Option<i64> {
         self.json(field).and_then(|it| it.parse().ok())
@@ -320,10 +327,16 @@ fn plain_escape(letter: u8) -> char {
 
 /// The strings of a JSON array; members of other types are left out, and no array gives none.
 fn strings(json: &str) -> Vec<Cow<'_, str>> {
-    let bytes = json.as_bytes();
     let mut found = Vec::new();
+    each_string(json, |it| found.extend(unquote(it)));
+    found
+}
+
+/// Shows each string of a JSON array to `take`, in its quotes.
+fn each_string<'j>(json: &'j str, mut take: impl FnMut(&'j str)) {
+    let bytes = json.as_bytes();
     if bytes.first() != Some(&b'[') {
-        return found;
+        return;
     }
     let mut at = 1;
     let mut depth = 0_usize;
@@ -332,9 +345,9 @@ fn strings(json: &str) -> Vec<Cow<'_, str>> {
             b'"' => {
                 let end = string_end(bytes, at);
                 if depth == 0
-                    && let Some(text) = json.get(at..end).and_then(unquote)
+                    && let Some(text) = json.get(at..end)
                 {
-                    found.push(text);
+                    take(text);
                 }
                 at = end;
                 continue;
@@ -345,7 +358,6 @@ fn strings(json: &str) -> Vec<Cow<'_, str>> {
         }
         at += 1;
     }
-    found
 }
 
 /// Microseconds since 1970 (UTC) of an RFC 3339 time.

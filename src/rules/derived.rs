@@ -143,7 +143,7 @@ fn token_for_self(context: &Context<'_, '_>) -> Option<bool> {
 /// The address the connection came from. All before it are the client's own words
 /// (`X-Forwarded-For`).
 fn last_source_ip<'e>(context: &Context<'_, 'e>) -> Option<Cow<'e, str>> {
-    context.event.list(Field::SourceIps).pop()
+    context.event.last(Field::SourceIps)
 }
 
 /// The program a user agent names, without its version and what follows: `kubectl`.

@@ -1,9 +1,13 @@
-//! Writes the table of shipped rule files that `src/rules/embedded.rs` includes:
-//! every `.yml` under `rules/`, by its path from there. Without the folder it is empty.
+//! Writes the tables of shipped files that `src/rules/embedded.rs` includes: every rule (`.yml`)
+//! and every list (`.yaml`) under `rules/`, by its path from there, and the catalogue of
+//! behaviours. Without the folder they are empty.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
+
+/// The behaviours that rules are about, a line each.
+const CATALOGUE: &str = "catalogue.jsonl";
 
 #[expect(clippy::disallowed_methods, reason = "a build's output need not outlive a crash")]
 fn main() -> io::Result<()> {
@@ -17,14 +21,28 @@ fn main() -> io::Result<()> {
         find(&folder, &mut files)?;
     }
     files.sort();
-    let mut table = String::from("/// Name and text of every shipped rule file.\n");
-    table.push_str("pub(super) const SHIPPED: &[(&str, &str)] = &[\n");
-    for file in &files {
-        let name = Path::new("rules").join(file.strip_prefix(&folder).unwrap_or(file));
-        let line = writeln!(table, "    ({name:?}, include_str!({file:?})),");
+    let mut table = String::new();
+    for (name, told, ending) in [
+        ("SHIPPED", "Name and text of every shipped rule file.", "yml"),
+        ("LISTS", "Name and text of every shipped file of lists.", "yaml"),
+    ] {
+        let line = writeln!(table, "/// {told}\npub(super) const {name}: &[(&str, &str)] = &[");
         line.map_err(io::Error::other)?;
+        for file in files.iter().filter(|it| it.extension().is_some_and(|it| it == ending)) {
+            let name = Path::new("rules").join(file.strip_prefix(&folder).unwrap_or(file));
+            let line = writeln!(table, "    ({name:?}, include_str!({file:?})),");
+            line.map_err(io::Error::other)?;
+        }
+        table.push_str("];\n");
     }
-    table.push_str("];\n");
+    let catalogue = folder.join(CATALOGUE);
+    let text =
+        if catalogue.is_file() { format!("include_str!({catalogue:?})") } else { "\"\"".into() };
+    let line = writeln!(
+        table,
+        "/// The catalogue of behaviours, a line each.\npub(super) const CATALOGUE: &str = {text};"
+    );
+    line.map_err(io::Error::other)?;
     fs::write(out.join("shipped.rs"), table)
 }
 
@@ -33,7 +51,7 @@ fn find(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             find(&path, files)?;
-        } else if path.extension().is_some_and(|it| it == "yml") {
+        } else if path.extension().is_some_and(|it| it == "yml" || it == "yaml") {
             files.push(path);
         }
     }

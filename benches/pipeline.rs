@@ -44,7 +44,7 @@ fn main() {
     println!("{:<34} {:>10} {:>10} {:>10}", "stage", "CPU s/GB", "MB/s", "ns/event");
     table.row("decode", || lines.iter().filter(|it| decode::line(it).is_ok()).count());
     let decoded: Vec<Row<'_>> = lines.iter().map(|it| Row::plain(it, decode::line(it))).collect();
-    let rules = Arc::new(rules::shipped().unwrap());
+    let rules = Arc::new(rules::shipped(rules::Profile::Standard).unwrap());
     table.row(&format!("match, {} shipped rules", rules.len()), || {
         let (mut scratch, mut found, mut sum) = (Scratch::default(), Vec::new(), 0);
         for row in &decoded {

@@ -109,7 +109,7 @@ fn write(log: &mut Log, session: &Session, rate: u64, span: Duration) -> Sent {
 
 /// The events of the corpus that no shipped rule matches.
 fn quiet_lines() -> Vec<Template> {
-    let rules = kustos::rules::shipped().unwrap();
+    let rules = kustos::rules::shipped(kustos::rules::Profile::Standard).unwrap();
     let (mut scratch, mut found) = (Scratch::default(), Vec::new());
     let mut quiet = |line: &[u8]| {
         let Ok(event) = decode::line(line) else { return false };

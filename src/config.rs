@@ -18,12 +18,14 @@ use serde_json::Value;
 pub mod falco;
 pub mod kafka;
 pub mod placeholders;
+mod profile;
 pub mod quantity;
 pub mod settings;
 pub mod webhook;
 
 pub use falco::{Falco, RuleMatching, RuleMatchingError};
 pub use kafka::KafkaSource;
+pub use profile::{Profile, ProfileError};
 pub use quantity::{ByteSize, Period};
 pub use settings::{Secret, SecretError, Settings, SettingsError};
 pub use webhook::WebhookSource;
@@ -61,7 +63,7 @@ pub struct Config {
     /// Where events come from.
     #[serde(default)]
     pub sources: Vec<Source>,
-    /// Rule files and folders; `standard` is the shipped profile.
+    /// Rule files and folders; `minimal`, `standard`, `hipaa` and `paranoid` are shipped profiles.
     #[serde(default = "standard")]
     pub rules: Vec<Rules>,
     /// What placeholders (`%name%`) in Sigma rules stand for.
@@ -166,8 +168,8 @@ pub struct Rotation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Rules {
-    /// The shipped profile. A file of that name is written `./standard`.
-    Standard,
+    /// The shipped rules of a profile. A file of that name is written `./standard`.
+    Shipped(Profile),
     /// A rule file, or a folder of them.
     Path(PathBuf),
 }
@@ -558,7 +560,7 @@ pub fn hint(nearest: Option<&str>) -> String {
 }
 
 fn standard() -> Vec<Rules> {
-    vec![Rules::Standard]
+    vec![Rules::Shipped(Profile::Standard)]
 }
 
 fn keep() -> Period {
@@ -622,14 +624,14 @@ impl Default for Limits {
 
 impl From<String> for Rules {
     fn from(text: String) -> Rules {
-        if text == "standard" { Rules::Standard } else { Rules::Path(PathBuf::from(text)) }
+        text.parse().map_or_else(|_| Rules::Path(PathBuf::from(text)), Rules::Shipped)
     }
 }
 
 impl From<Rules> for String {
     fn from(rules: Rules) -> String {
         match rules {
-            Rules::Standard => "standard".to_owned(),
+            Rules::Shipped(profile) => profile.to_string(),
             Rules::Path(path) => path.display().to_string(),
         }
     }
@@ -643,7 +645,7 @@ impl JsonSchema for Rules {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "string",
-            "description": "`standard`, or the path of a rule file or folder",
+            "description": "`minimal`, `standard`, `hipaa` or `paranoid`: shipped rules; or the path of a rule file or folder",
             "examples": ["standard", "/etc/kustos/rules"]
         })
     }
@@ -669,10 +671,11 @@ sinks:
     fn the_smallest_useful_file_is_read_and_its_defaults_are_filled_in() {
         let config = parse(SMALLEST).unwrap();
         assert_eq!(config.archive.keep, Period::days(2192));
-        assert_eq!(config.rules, [Rules::Standard, Rules::Path("/etc/kustos/rules".into())]);
+        let standard = Rules::Shipped(Profile::Standard);
+        assert_eq!(config.rules, [standard.clone(), Rules::Path("/etc/kustos/rules".into())]);
         assert_eq!(config.sinks.first().unwrap().name(), "oncall");
         assert_eq!(config.http.listen.to_string(), "127.0.0.1:9477");
-        assert_eq!(parse("archive: {dir: a}").unwrap().rules, [Rules::Standard]);
+        assert_eq!(parse("archive: {dir: a}").unwrap().rules, [standard]);
     }
 
     #[test]

@@ -226,6 +226,13 @@ impl<'a> Event<'a> {
         found
     }
 
+    /// The last string of such a list. It allocates only where a string holds escapes.
+    pub fn last(&self, field: Field) -> Option<Cow<'a, str>> {
+        let mut last = None;
+        strings(self.json(field)?, |it| last = Some(it));
+        last
+    }
+
     /// The field's value when it is a JSON integer.
     pub fn int(&self, field: Field) -> Option<i64> {
         self.json(field).and_then(|it| it.parse().ok())

@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use kustos::decode;
 use kustos::event::Event;
-use kustos::rules::{Scratch, shipped};
+use kustos::rules::{Profile, Scratch, shipped};
 
 struct Counting;
 
@@ -46,7 +46,7 @@ fn an_event_that_matches_nothing_costs_no_allocation() {
     let log = std::fs::read_to_string(path).unwrap();
     let events: Vec<Event<'_>> =
         log.lines().map(|line| decode::line(line.as_bytes()).unwrap()).collect();
-    let rules = shipped().unwrap();
+    let rules = shipped(Profile::Standard).unwrap();
     let (mut scratch, mut found) = (Scratch::default(), Vec::new());
     let mut quiet = Vec::new();
     for event in &events {

@@ -115,7 +115,7 @@ fn the_documents_examples_load_and_mean_what_they_say() {
     let rules: Vec<&str> = rules.into_iter().filter(|it| it.starts_with("title:")).collect();
     assert!(rules.len() >= 3);
     let texts = rules.iter().map(|it| ("docs/sigma.md", *it));
-    let loaded = load_text(texts, &LoadOptions { shipped: false, ..options() });
+    let loaded = load_text(texts, &LoadOptions { shipped: None, ..options() });
     let loaded = loaded.unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(loaded.rules.len() + 1, rules.len(), "one is a filter");
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use kustos::decode;
-use kustos::rules::{LoadOptions, RuleSet, Scratch, load};
+use kustos::rules::{LoadOptions, Profile, RuleSet, Scratch, load};
 
 /// Of a large log every seventh line is judged: trying every rule is slow.
 const STEP: usize = 7;
@@ -24,7 +24,7 @@ fn agree(rules: &RuleSet, log: &[u8], step: usize) -> usize {
 }
 
 fn options() -> LoadOptions {
-    LoadOptions { shipped: true, lenient: true, ..LoadOptions::default() }
+    LoadOptions { shipped: Some(Profile::Paranoid), lenient: true, ..LoadOptions::default() }
 }
 
 #[test]

@@ -239,7 +239,7 @@ fn a_body_too_deep_for_a_rule_is_counted_and_the_rest_of_it_is_judged() {
     let job = Job {
         inputs: vec![input],
         cluster: "c".into(),
-        rules: Arc::new(rules::shipped().unwrap()),
+        rules: Arc::new(rules::shipped(rules::Profile::Standard).unwrap()),
         clock: Arc::new(SystemClock),
         width: Width::default(),
         line_bytes_max: LINE_BYTES_MAX,

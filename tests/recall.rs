@@ -1,5 +1,5 @@
-//! What the shipped rules find in labelled genuine logs, what they miss, and what they find that
-//! nobody labelled. `docs/rules/quality.md` is the table; `UPDATE_QUALITY=1` writes it.
+//! What single rules find in labelled genuine logs, request by request. What all of them find, and
+//! what they find that nobody labelled, is in `quality.rs`.
 #![allow(clippy::print_stdout, reason = "what was measured and what was skipped")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its files should stop")]
 
@@ -7,32 +7,13 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::labels::{RUNS, Scenario, scenarios};
 use common::{corpus, detect, files, lines, put, sample, shared};
 use kustos::detect::Finding;
-use kustos::rules::{self, Level};
 use serde_json::Value;
-
-/// The runs whose requests are labelled.
-const RUNS: [&str; 4] = ["A-metadata", "B-mixed", "E-request-stages-gz", "F-rare"];
-
-/// A label of what the administrator did to set the cluster up: neither attack nor look-alike.
-const BOOTSTRAP: &str = "cluster_bootstrap";
-
-/// More findings than this on 10,000 background events is noise, from level medium upward.
-const EXTRA_MAX: f64 = 1.0;
-
-/// Scenarios that are labelled harmless for what the API server did in them, and in which the rule
-/// is right all the same: they were played by a user with a cluster-admin binding of her own.
-const RIGHT: [(&str, &str); 2] = [
-    ("rules/access/cluster-admin-used.yml", "aggregated_api_503"),
-    ("rules/access/cluster-admin-used.yml", "request_timeout"),
-];
-
-const QUALITY: &str = "docs/rules/quality.md";
 
 /// What the events of one audit ID were.
 #[derive(Debug, Default)]
@@ -40,14 +21,6 @@ struct Request {
     events: usize,
     /// The values of each field that labels ask for, one set an event.
     fields: Vec<BTreeMap<&'static str, String>>,
-}
-
-/// A scenario that was played, with the audit IDs of its requests.
-struct Scenario {
-    name: String,
-    benign: bool,
-    flagged: BTreeSet<String>,
-    all: BTreeSet<String>,
 }
 
 /// A labelled run.
@@ -61,36 +34,24 @@ struct Run {
 /// What a rule came to, over all runs.
 #[derive(Debug, Default)]
 struct Score {
-    file: String,
-    level: String,
     labelled: usize,
     found: usize,
     missed: Vec<String>,
-    /// Findings in look-alikes, by scenario.
-    alike: BTreeMap<String, usize>,
-    /// Findings in events that nobody labelled.
-    extra: Vec<String>,
 }
 
 #[test]
-fn the_shipped_rules_find_every_labelled_attack() {
+fn each_rule_finds_the_labelled_requests_it_is_about() {
     let Some(corpus) = corpus() else { return };
     let labels = json("tests/data/rule-labels.json");
     let runs: Vec<Run> = RUNS.iter().map(|it| run(&corpus, it)).collect();
-    let background: usize = runs.iter().map(Run::background).sum();
-    let scores = scores(&runs, &labels);
-    let table = table(&scores, background);
-    println!("{table}");
-    if std::env::var_os("UPDATE_QUALITY").is_some() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules");
-        fs::create_dir_all(&folder).unwrap();
-        put(&folder.join("quality.md"), page(&table, background).as_bytes());
+    let mut wrong = Vec::new();
+    for (rule, label) in labels.as_object().unwrap() {
+        let mut score = Score::default();
+        runs.iter().for_each(|it| add(&mut score, it, rule, label));
+        println!("{}: {} of {}", label["file"], score.found, score.labelled);
+        wrong.extend(score.missed.iter().map(|it| format!("{} missed {it}", label["file"])));
     }
-    println!("{}", unseen(&runs));
-    let wrong = judge(&scores, background);
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-    let written = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(QUALITY)).unwrap();
-    assert!(written.contains(&table), "{QUALITY} is out of date: run this with UPDATE_QUALITY=1");
 }
 
 fn json(path: &str) -> Value {
@@ -115,10 +76,8 @@ fn run(corpus: &Path, name: &'static str) -> Run {
             request.fields.push(fields(&event));
         }
     }
-    let text = fs::read_to_string(corpus.join("labels.jsonl")).unwrap();
-    let labels = text.lines().map(|it| serde_json::from_str::<Value>(it).unwrap());
-    let scenarios = labels.filter(|it| it["run"] == name).map(|it| scenario(&it)).collect();
-    Run { name, requests, scenarios, findings: findings(&[], &logs) }
+    let all = ["--profile", "paranoid"].map(OsStr::new);
+    Run { name, requests, scenarios: scenarios(corpus, name), findings: findings(&all, &logs) }
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -139,35 +98,7 @@ fn fields(event: &Value) -> BTreeMap<&'static str, String> {
     places.into_iter().filter_map(|(name, value)| Some((name, text(value)?))).collect()
 }
 
-fn scenario(label: &Value) -> Scenario {
-    let ids = |key: &str| {
-        let ids = label[key].as_array().unwrap().iter();
-        ids.map(|it| it.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
-    };
-    let flagged = ids("audit_ids");
-    let mut all = ids("context_audit_ids");
-    all.extend(flagged.iter().cloned());
-    all.extend(label["requests"].as_array().unwrap().iter().filter_map(|it| text(&it["auditID"])));
-    Scenario {
-        name: label["scenario"].as_str().unwrap().to_owned(),
-        benign: label["benign"].as_bool().unwrap(),
-        flagged,
-        all,
-    }
-}
-
 impl Run {
-    fn labelled(&self) -> BTreeSet<&str> {
-        self.scenarios.iter().flat_map(|it| &it.all).map(String::as_str).collect()
-    }
-
-    /// Events of requests that nobody labelled.
-    fn background(&self) -> usize {
-        let labelled = self.labelled();
-        let rest = self.requests.iter().filter(|(id, _)| !labelled.contains(id.as_str()));
-        rest.map(|(_, it)| it.events).sum()
-    }
-
     /// The requests in which a rule must find something.
     fn wanted(&self, label: &Value) -> BTreeSet<&str> {
         let lists = |list: &Value, name: &str| {
@@ -201,27 +132,9 @@ impl Run {
     }
 }
 
-fn scores(runs: &[Run], labels: &Value) -> BTreeMap<String, Score> {
-    let shipped = rules::shipped().unwrap();
-    let mut scores: BTreeMap<String, Score> = BTreeMap::new();
-    for rule in shipped.rules() {
-        let label = &labels[&rule.id];
-        assert!(label.is_object(), "{} has no entry in rule-labels.json", rule.id);
-        let file = label["file"].as_str().unwrap().to_owned();
-        let mut score = Score { file, level: rule.level.to_string(), ..Score::default() };
-        for run in runs {
-            add(&mut score, run, &rule.id, label);
-        }
-        scores.insert(rule.id.clone(), score);
-    }
-    scores
-}
-
 fn add(score: &mut Score, run: &Run, rule: &str, label: &Value) {
-    let found: Vec<&Finding> = run.findings.iter().filter(|it| it.rule.id == rule).collect();
-    let id = |it: &&Finding| audit_id(it).unwrap_or_default();
-    let ids: BTreeSet<String> = found.iter().map(id).collect();
-    let labelled = run.labelled();
+    let found = run.findings.iter().filter(|it| it.rule.id == rule);
+    let ids: BTreeSet<String> = found.filter_map(audit_id).collect();
     for wanted in run.wanted(label) {
         score.labelled += 1;
         if ids.contains(wanted) {
@@ -231,109 +144,13 @@ fn add(score: &mut Score, run: &Run, rule: &str, label: &Value) {
             score.missed.push(format!("{} {} {wanted}", run.name, of.name));
         }
     }
-    for finding in found {
-        let id = id(&finding);
-        if !labelled.contains(id.as_str()) {
-            score.extra.push(format!(
-                "{} {id} {:?}",
-                run.name,
-                finding.event.as_ref().map(|it| &it.user)
-            ));
-        }
-        let alike = run.scenarios.iter().filter(|it| it.benign && it.name != BOOTSTRAP);
-        for scenario in alike.filter(|it| it.flagged.contains(&id)) {
-            *score.alike.entry(scenario.name.clone()).or_default() += 1;
-        }
-    }
-}
-
-/// The attacks in which no rule finds anything, by how often they were played.
-fn unseen(runs: &[Run]) -> String {
-    let mut unseen: BTreeMap<String, usize> = BTreeMap::new();
-    for run in runs {
-        let id = audit_id;
-        let found: BTreeSet<String> = run.findings.iter().filter_map(id).collect();
-        for it in run.scenarios.iter().filter(|it| !it.benign && it.flagged.is_disjoint(&found)) {
-            *unseen.entry(format!("{} {}", it.name, run.name)).or_default() += 1;
-        }
-    }
-    format!("attacks without a finding: {unseen:#?}")
-}
-
-fn judge(scores: &BTreeMap<String, Score>, background: usize) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for score in scores.values() {
-        let file = score.file.as_str();
-        wrong.extend(score.missed.iter().map(|it| format!("{file} missed {it}")));
-        if score.level.parse::<Level>().unwrap() < Level::Medium {
-            continue;
-        }
-        let share = share(score.extra.len(), background);
-        if share >= EXTRA_MAX {
-            wrong.push(format!("{file}: {share:.2} in 10,000: {:#?}", score.extra));
-        }
-        for (scenario, hits) in &score.alike {
-            if !RIGHT.contains(&(file, scenario.as_str())) {
-                wrong.push(format!("{file}: {hits} findings in the look-alike {scenario}"));
-            }
-        }
-    }
-    wrong
-}
-
-/// How many of 10,000.
-#[expect(clippy::cast_precision_loss, reason = "counts of events are far below 2^53")]
-fn share(count: usize, of: usize) -> f64 {
-    count as f64 * 10_000.0 / of as f64
-}
-
-fn table(scores: &BTreeMap<String, Score>, background: usize) -> String {
-    let mut rows: Vec<&Score> = scores.values().collect();
-    rows.sort_by(|one, other| one.file.cmp(&other.file));
-    let mut table = String::from(
-        "| rule | level | labelled | found | missed | in look-alikes | extra | extra in 10,000 |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
-    );
-    for row in rows {
-        let alike: Vec<String> =
-            row.alike.iter().map(|(name, hits)| format!("{hits} `{name}`")).collect();
-        let alike = if alike.is_empty() { "0".to_owned() } else { alike.join(", ") };
-        let file = row.file.trim_start_matches("rules/").trim_end_matches(".yml");
-        writeln!(
-            table,
-            "| {file} | {} | {} | {} | {} | {alike} | {} | {:.2} |",
-            row.level,
-            row.labelled,
-            row.found,
-            row.missed.len(),
-            row.extra.len(),
-            share(row.extra.len(), background),
-        )
-        .unwrap();
-    }
-    table
-}
-
-fn page(table: &str, background: usize) -> String {
-    format!(
-        "# How well the shipped rules find\n\n\
-         This is `kustos detect` with the shipped rules over four labelled runs of a genuine API server\n\
-         ({}). They hold attacks, look-alikes of attacks, and {background} background events that belong to neither.\n\
-         *Labelled* counts the requests of the attacks that a rule is about (`tests/data/rule-labels.json`), left\n\
-         out where the audit level records too little to tell; *found* those with at least one finding, *missed*\n\
-         the rest. *In look-alikes* counts findings in harmless requests that come close to an attack; a rule of\n\
-         level low may have them. The two of `cluster-admin-used` are by a user with a cluster-admin binding of her\n\
-         own, and right. *Extra* counts findings in background events, in all and in 10,000. `tests/recall.rs`\n\
-         makes this page with `UPDATE_QUALITY=1`; it fails when a rule misses a request, and when one of level\n\
-         medium or above has an extra finding in 10,000 events or one in any other look-alike.\n\n{table}",
-        RUNS.join(", ")
-    )
 }
 
 #[test]
 fn the_sample_has_the_findings_that_were_recorded() {
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
-    for finding in findings(&[], &[sample()]) {
+    let all = ["--profile", "paranoid"].map(OsStr::new);
+    for finding in findings(&all, &[sample()]) {
         *found.entry(finding.rule.id).or_default() += 1;
     }
     let recorded = json("tests/data/audit-sample-findings.json");

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use kustos::decode;
-use kustos::rules::{Scratch, explain, shipped};
+use kustos::rules::{Profile, Scratch, explain, shipped};
 use serde_json::{Value, json};
 
 mod common;
@@ -214,11 +214,20 @@ fn rules_are_listed_by_level_and_tag_in_three_formats() {
         &csv,
         0,
         &[
-            "level,id,title,dialect,only_counted,disabled,tags,file,line\n",
-            "low,pod-1,Host path,sigma,false,",
+            "level,id,title,dialect,profile,only_counted,disabled,tags,file,line\n",
+            "low,pod-1,Host path,sigma,,false,",
         ],
     );
-    assert_eq!(here.run(&["list"]).ended(0).rows().len(), shipped().unwrap().len());
+    for profile in Profile::ALL {
+        let listed = here.run(&["list", "--profile", profile.as_str()]).ended(0).rows();
+        assert_eq!(listed.len(), shipped(profile).unwrap().subjects().count());
+    }
+    let standard = here.run(&["list", "--profile", "standard"]).ended(0).stdout;
+    assert_eq!(here.run(&["list"]).ended(0).stdout, standard);
+    let both = here.run(&["list", "--profile", "minimal", "--rules", "r"]).ended(0).rows();
+    assert!(both.iter().any(|it| it["profile"] == "minimal"));
+    assert!(both.iter().any(|it| it["id"] == "read-1" && it["profile"].is_null()));
+    here.run(&["list", "--profile", "most"]).ended(2);
     here.run(&["list", "--level", "worse"]).ended(2);
 }
 
@@ -396,6 +405,58 @@ fn coverage_is_tables_json_and_a_layer() {
 }
 
 #[test]
+fn a_site_fills_in_lists_of_shipped_rules_in_a_file_of_its_own() {
+    let event = |image: &str| {
+        let spec = json!({ "containers": [{ "name": "a", "image": image }] });
+        json!({ "kind": "Event", "stage": "ResponseComplete", "verb": "create", "auditID": image,
+            "user": { "username": "eve" }, "objectRef": { "resource": "pods", "namespace": "n", "name": "p" },
+            "requestObject": { "kind": "Pod", "spec": spec } })
+    };
+    let log = format!("{}\n{}\n", event("ghcr.io/x/y:v1"), event("registry.example/y:v1"));
+    let lists = "lists:\n  trusted_registries: ['registry.example/*']\n";
+    let here = Here::with(&[
+        ("log.ndjson", &log),
+        ("site/lists.yaml", lists),
+        ("more.yaml", "trusted_registries+: ['ghcr.io/*']\n"),
+    ]);
+    let detect = |options: &[&str]| -> Vec<String> {
+        let arguments = [&["detect", "log.ndjson", "-o", "ndjson"], options].concat();
+        let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+        let rows = common::kustos_in(here.0.path(), &arguments, &[]).ended(0).rows();
+        let found = rows
+            .iter()
+            .filter(|it| it["rule"]["title"] == "Image from a registry that is not trusted");
+        found.map(|it| it["event"]["auditID"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(detect(&[]).is_empty(), "as shipped, everything is trusted");
+    let site = ["--profile", "standard", "--rules", "site"];
+    assert_eq!(detect(&site), ["ghcr.io/x/y:v1"]);
+    assert!(detect(&[&site[..], &["--placeholders", "more.yaml"]].concat()).is_empty());
+    let broken = Here::with(&[("site/lists.yaml", "lists: { trusted_registries: all }\n")]);
+    let ran = broken.run(&["check", "site"]);
+    says(&ran, 1, &["site/lists.yaml:1: error: ", "it needs names, each with a list of texts"]);
+}
+
+#[test]
+fn coverage_says_which_rules_find_a_behaviour_or_why_none_does() {
+    let here = Here::with(&[]);
+    let coverage = &here.run(&["coverage", "-o", "json"]).ended(0).rows()[0];
+    let of = |number: u64| {
+        let all = coverage["behaviours"].as_array().unwrap();
+        all.iter().find(|it| it["number"] == number).unwrap().clone()
+    };
+    assert_eq!(of(60)["rules"][0]["title"], "Binding to cluster-admin written");
+    assert!(of(93)["unseen"].as_str().unwrap().contains("CloudTrail"));
+    assert!(of(167)["built_in"].is_string());
+    let told = here.run(&["coverage"]);
+    says(
+        &told,
+        0,
+        &["A certificate is approved by whoever asked for it", "behaviours: ", ", 0 left"],
+    );
+}
+
+#[test]
 fn the_shipped_rules_do_what_their_tests_say() {
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
     let ran = common::kustos(&[OsStr::new("rules"), OsStr::new("test"), rules.as_os_str()]);
@@ -405,7 +466,7 @@ fn the_shipped_rules_do_what_their_tests_say() {
 #[test]
 fn an_explanation_never_disagrees_with_the_matcher() {
     let log = std::fs::read(common::sample()).unwrap();
-    let rules = shipped().unwrap();
+    let rules = shipped(Profile::Paranoid).unwrap();
     let (mut scratch, mut found) = (Scratch::default(), Vec::new());
     let mut matched = 0;
     for (at, line) in common::lines(&log).enumerate() {

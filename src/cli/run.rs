@@ -14,7 +14,7 @@ use crate::archive::recover::Archive;
 use crate::archive::rulesets;
 use crate::archive::stored;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, KafkaSource, LogFormat, Settings};
+use crate::config::{self, Config, KafkaSource, LogFormat, Profile, Settings};
 use crate::detect::Limits;
 use crate::metrics::{
     EventLabels, FindingLabels, MarkedLabels, Metrics, SourceLabel, SourceLabels, stage,
@@ -53,6 +53,10 @@ pub struct Args {
     /// The configuration file.
     #[arg(long, value_name = "FILE", env = "KUSTOS_CONFIG", default_value = "kustos.yaml")]
     config: PathBuf,
+    /// Shipped rules to load in place of those that the configuration names: minimal, standard, hipaa
+    /// or paranoid.
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<Profile>,
 }
 
 /// Runs the daemon until it is asked to end; gives its exit code.
@@ -68,7 +72,8 @@ pub fn run(args: &Args) -> Result<u8> {
     };
     super::log::start(config.log.level.as_str(), json);
     let sinks = sinks(&config)?;
-    let named = configured(&config);
+    let mut named = configured(&config);
+    named.1.shipped = args.profile.or(named.1.shipped);
     // Before they are read: a change meanwhile is then seen as one.
     let seen = Look::at(&named.0);
     let rules = load(&named.0, &named.1)?;

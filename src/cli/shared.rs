@@ -10,7 +10,7 @@ use super::output::counted;
 use crate::archive::catalog::Scope;
 use crate::archive::replicas;
 use crate::cause;
-use crate::config::{Config, RuleMatching, Rules};
+use crate::config::{Config, Profile, RuleMatching, Rules};
 use crate::pipeline::Stop;
 use crate::pipeline::stop::spawn;
 use crate::query::time;
@@ -34,9 +34,13 @@ pub struct Usage(pub String);
 /// Which rules to load.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RuleArgs {
-    /// Rule file or folder; may be repeated. Left out: the shipped rules.
+    /// Rule file or folder; may be repeated. Left out: the shipped rules of the profile.
     #[arg(long = "rules", value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
+    /// Shipped rules to load, beside those of --rules: minimal, standard, hipaa or paranoid [default: standard where --rules
+    /// is left out, else none].
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<Profile>,
     /// Leave broken rules out and say so, instead of refusing all.
     #[arg(long)]
     pub lenient: bool,
@@ -50,7 +54,8 @@ pub struct RuleArgs {
 /// What placeholders in Sigma rules stand for.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct PlaceholderArgs {
-    /// YAML file that says what placeholders (`%name%`) stand for: names, each with a list.
+    /// YAML file that says what placeholders (`%name%`) stand for, those of shipped rules too: names, each
+    /// with a list; a name with `+` behind it adds to the list that is there.
     #[arg(long = "placeholders", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     file: Option<PathBuf>,
 }
@@ -71,7 +76,16 @@ impl RuleArgs {
     /// # Errors
     /// When a rule is broken and this is not lenient.
     pub fn load(&self) -> Result<Arc<RuleSet>> {
-        let (lenient, shipped) = (self.lenient, self.paths.is_empty());
+        self.load_or(Profile::default())
+    }
+
+    /// Loads them, where neither paths nor a profile are named the shipped ones of `otherwise`.
+    ///
+    /// # Errors
+    /// When a rule is broken and this is not lenient.
+    pub fn load_or(&self, otherwise: Profile) -> Result<Arc<RuleSet>> {
+        let shipped = self.profile.or_else(|| self.paths.is_empty().then_some(otherwise));
+        let lenient = self.lenient;
         let (placeholders, rule_matching) = (self.placeholders.read()?, self.rule_matching);
         load(&self.paths, &LoadOptions { lenient, shipped, placeholders, rule_matching })
     }
@@ -188,13 +202,18 @@ fn listed(paths: &[PathBuf]) -> String {
     names.join(", ")
 }
 
-/// The rules that a configuration names: their paths, and whether the shipped ones are among them.
+/// The rules that a configuration names: their paths, and which of the shipped ones.
 pub fn configured(config: &Config) -> (Vec<PathBuf>, LoadOptions) {
     let path = |it: &Rules| match it {
-        Rules::Standard => None,
+        Rules::Shipped(_) => None,
         Rules::Path(path) => Some(path.clone()),
     };
-    let shipped = config.rules.contains(&Rules::Standard);
+    let profiles = config.rules.iter().filter_map(|it| match it {
+        Rules::Shipped(profile) => Some(*profile),
+        Rules::Path(_) => None,
+    });
+    // The largest has what the others have.
+    let shipped = profiles.max();
     let rule_matching = config.falco.rule_matching;
     let placeholders = config.placeholders.clone();
     (

@@ -189,7 +189,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("rules");
         durable::create_dir_all(&folder).unwrap();
-        let rules = rules::shipped().unwrap();
+        let rules = rules::shipped(rules::Profile::Standard).unwrap();
         let hash = rules.hash().to_owned();
         let in_force = InForce::new(Arc::new(rules));
         let named = (vec![folder.clone()], LoadOptions::default());

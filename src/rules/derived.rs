@@ -22,6 +22,9 @@ pub(super) enum Derived {
     SameNamespace,
     TokenForSelf,
     SourceIp,
+    Client,
+    FailedOpen,
+    AuditIdForm,
     Outcome,
 }
 
@@ -52,6 +55,9 @@ impl Derived {
                 Field::Name,
             ],
             Derived::SourceIp => &[Field::SourceIps],
+            Derived::Client => &[Field::UserAgent],
+            Derived::FailedOpen => &[Field::Annotations],
+            Derived::AuditIdForm => &[Field::AuditId],
             Derived::Outcome => &[Field::Decision],
         }
     }
@@ -78,6 +84,13 @@ impl Derived {
             Derived::SameNamespace => same_namespace(context).is_some_and(|it| visit(word(it))),
             Derived::TokenForSelf => token_for_self(context).is_some_and(|it| visit(word(it))),
             Derived::SourceIp => last_source_ip(context).is_some_and(|it| visit(&it)),
+            Derived::Client => event.text(Field::UserAgent).is_some_and(|it| visit(client(&it))),
+            Derived::FailedOpen => {
+                event.json(Field::Annotations).is_some_and(failed_open) && visit(word(true))
+            }
+            Derived::AuditIdForm => {
+                event.text(Field::AuditId).is_some_and(|it| visit(id_form(&it)))
+            }
             Derived::Outcome => outcome(context).is_some_and(visit),
         }
     }
@@ -130,7 +143,34 @@ fn token_for_self(context: &Context<'_, '_>) -> Option<bool> {
 /// The address the connection came from. All before it are the client's own words
 /// (`X-Forwarded-For`).
 fn last_source_ip<'e>(context: &Context<'_, 'e>) -> Option<Cow<'e, str>> {
-    context.event.list(Field::SourceIps).pop()
+    context.event.last(Field::SourceIps)
+}
+
+/// The program a user agent names, without its version and what follows: `kubectl`.
+fn client(user_agent: &str) -> &str {
+    user_agent.split(['/', ' ']).next().unwrap_or_default()
+}
+
+/// Whether an audit ID is one that the API server makes: a UUID in lower case.
+fn id_form(id: &str) -> &'static str {
+    const DASHES: [usize; 4] = [8, 13, 18, 23];
+    let fits = |(at, byte): (usize, u8)| {
+        if DASHES.contains(&at) { byte == b'-' } else { matches!(byte, b'0'..=b'9' | b'a'..=b'f') }
+    };
+    let uuid = id.len() == 36 && id.bytes().enumerate().all(fits);
+    if uuid { "uuid" } else { "other" }
+}
+
+/// Whether the annotations, as JSON, have a key that says that a webhook failed open. Which webhook of
+/// how many it was stands in the key, so that no path leads to it.
+fn failed_open(annotations: &str) -> bool {
+    const KEY: &str = "\"failed-open.";
+    let mut found = annotations.match_indices(KEY);
+    // Within a value the quote would follow a backslash, and a value follows a colon.
+    found.any(|(at, _)| {
+        let before = annotations.get(..at).unwrap_or_default().trim_end();
+        before.ends_with(['{', ','])
+    })
 }
 
 /// The authorizer's decision in ECS's words. Missing where there was none.
@@ -212,6 +252,36 @@ mod tests {
         assert_eq!(kind(""), None);
         assert_eq!(service_account("system:serviceaccount:ns:name"), Some(("ns", "name")));
         assert_eq!(service_account("system:serviceaccount:ns:a:b"), None);
+    }
+
+    #[test]
+    fn a_client_is_named_without_its_version() {
+        assert_eq!(client("kubectl/v1.36.4 (linux/amd64) kubernetes/unknown"), "kubectl");
+        assert_eq!(client("Go-http-client/2.0"), "Go-http-client");
+        assert_eq!((client("curl"), client("a b/1"), client("/1")), ("curl", "a", ""));
+    }
+
+    #[test]
+    fn an_audit_id_that_the_api_server_makes_is_a_uuid_in_lower_case() {
+        assert_eq!(id_form("cdc5081f-5d8f-4d4f-ae49-44906b119f23"), "uuid");
+        for id in [
+            "",
+            "x",
+            "CDC5081F-5D8F-4D4F-AE49-44906B119F23",
+            "cdc5081f05d8f-4d4f-ae49-44906b119f23",
+        ] {
+            assert_eq!(id_form(id), "other", "{id}");
+        }
+    }
+
+    #[test]
+    fn only_a_key_says_that_a_webhook_failed_open() {
+        let webhook = "failed-open.validating.webhook.admission.k8s.io/round_0_index_7";
+        assert!(failed_open(&format!(r#"{{"{webhook}":"x"}}"#)));
+        assert!(failed_open(&format!(r#"{{"a":"b", "{webhook}":"x"}}"#)));
+        assert!(!failed_open(&format!(r#"{{"a":"{webhook}"}}"#)));
+        assert!(!failed_open(&format!(r#"{{"a":"{{\"{webhook}\":1,\"{webhook}\"}}"}}"#)));
+        assert!(!failed_open("{}"));
     }
 
     fn parse(text: &str) -> Option<Reason> {

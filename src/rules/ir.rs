@@ -5,9 +5,9 @@
 
 use std::path::PathBuf;
 
-use super::Level;
 use super::correlation::{Bound, Kind, Shape};
 use super::falco::{Operator, Template, Term};
+use super::{Level, Profile};
 
 /// One rule as a front end understood it.
 #[derive(Debug, Clone)]
@@ -33,6 +33,8 @@ pub(super) struct About {
     pub(super) falsepositives: Vec<String>,
     pub(super) references: Vec<String>,
     pub(super) runbook: Option<String>,
+    pub(super) profile: Option<Profile>,
+    pub(super) behaviours: Vec<u16>,
     pub(super) file: PathBuf,
     pub(super) line: u32,
     /// What its hash is of: the document it stands in, with those that reach into it.

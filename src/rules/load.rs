@@ -7,18 +7,19 @@ use std::{fmt, fs, io};
 
 use super::advice::Advice;
 use super::compile::{CompileFault, compile};
-use super::embedded::SHIPPED;
+use super::embedded::{LISTS, SHIPPED};
 use super::falco::{self, Collector, FalcoFault};
 use super::identity;
 use super::ir::{About, CorrelationDraft, Draft};
 use super::link::{Countable, link};
+use super::lists::{self, Lists};
 use super::set::RuleSet;
 use super::sight::Correlations;
 use super::sigma::{
     self, BoundFault, CorrelationFault, Filter, FilterFault, Placeholders, SigmaFault,
 };
 use super::{Rule, RuleIndex};
-use crate::config::RuleMatching;
+use crate::config::{Profile, RuleMatching};
 
 /// A rule file over this size is no rule file.
 pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -31,8 +32,8 @@ pub(super) const FILES_MAX: usize = 50_000;
 pub struct LoadOptions {
     /// Load the rules that are good, and report the others, instead of loading none.
     pub lenient: bool,
-    /// Load the shipped rules as well.
-    pub shipped: bool,
+    /// Load the shipped rules of this profile as well.
+    pub shipped: Option<Profile>,
     /// Which of the Falco rules that match an event fire.
     pub rule_matching: RuleMatching,
     /// What placeholders (`%name%`) stand for.
@@ -128,6 +129,8 @@ pub(super) enum Fault {
     /// In the words of the lowering, or of the output's reader.
     #[error("{0}")]
     FalcoMeaning(String),
+    #[error("{0}")]
+    Lists(String),
     #[error(transparent)]
     Filter(FilterFault),
     #[error("`rules` names no rule; write `any`, or a list of ids and names")]
@@ -166,16 +169,50 @@ pub(super) enum Fault {
 }
 
 /// Loads every rule under `paths`, after the shipped ones where they are asked for: files as they are, folders for their `.yml` and
-/// `.yaml` files, at any depth, in the order of their names.
+/// `.yaml` files, at any depth, in the order of their names. Files of lists among them say what placeholders stand
+/// for, before `options` does; what neither names is as it is shipped.
 pub fn load(paths: &[PathBuf], options: &LoadOptions) -> Result<Loaded, LoadError> {
-    let mut loader = Loader::new(options);
-    if options.shipped {
-        SHIPPED.iter().for_each(|(name, text)| loader.add(Path::new(name), text));
+    let mut texts = Vec::new();
+    let mut faults = Vec::new();
+    if let Some(profile) = options.shipped {
+        let of_profile = SHIPPED.iter().filter(|(_, text)| in_profile(text, profile));
+        texts.extend(of_profile.map(|(name, text)| (PathBuf::from(name), (*text).to_owned())));
     }
     for file in files(paths)? {
-        loader.read(&file)?;
+        match read(&file)? {
+            Ok(text) => texts.push((file, text)),
+            Err(fault) => faults.push((file, fault)),
+        }
     }
+    let (lists, rules): (Vec<_>, Vec<_>) = texts.into_iter().partition(|it| lists::is_lists(&it.1));
+    let mut known = Lists::default();
+    let shipped = LISTS.iter().map(|(name, text)| (Path::new(name), *text));
+    for (file, text) in shipped.chain(lists.iter().map(|(file, text)| (&**file, &**text))) {
+        if let Err(why) = known.read(text) {
+            faults.push((file.to_path_buf(), Fault::Lists(why)));
+        }
+    }
+    let placeholders = known.with(&options.placeholders).asked_for(&rules);
+    let options = LoadOptions { placeholders, ..options.clone() };
+    let mut loader = Loader::new(&options);
+    faults.into_iter().for_each(|(file, fault)| loader.fault(&file, 1, fault));
+    rules.iter().for_each(|(file, text)| loader.add(file, text));
     loader.finish(options.lenient)
+}
+
+/// Whether a shipped file belongs to the profile. One that names none belongs to all, so that it is never missed.
+fn in_profile(text: &str, profile: Profile) -> bool {
+    sigma::profile_of(text).is_none_or(|it| it <= profile)
+}
+
+/// A rule file's text, or what is wrong with it.
+fn read(file: &Path) -> Result<Result<String, Fault>, LoadError> {
+    let wrong = |source| LoadError::Read { path: file.to_path_buf(), source };
+    if fs::metadata(file).map_err(wrong)?.len() > FILE_BYTES_MAX {
+        return Ok(Err(Fault::TooLarge));
+    }
+    let wrong = |source| LoadError::Read { path: file.to_path_buf(), source };
+    Ok(String::from_utf8(fs::read(file).map_err(wrong)?).map_err(|_| Fault::NotUtf8))
 }
 
 /// Loads rules from texts that are in memory already, each with the name errors give it.
@@ -265,20 +302,6 @@ impl<'l> Loader<'l> {
             errors: Vec::new(),
             warnings: Vec::new(),
         }
-    }
-
-    fn read(&mut self, file: &Path) -> Result<(), LoadError> {
-        let wrong = |source| LoadError::Read { path: file.to_path_buf(), source };
-        if fs::metadata(file).map_err(wrong)?.len() > FILE_BYTES_MAX {
-            self.fault(file, 1, Fault::TooLarge);
-            return Ok(());
-        }
-        let wrong = |source| LoadError::Read { path: file.to_path_buf(), source };
-        match String::from_utf8(fs::read(file).map_err(wrong)?) {
-            Ok(text) => self.add(file, &text),
-            Err(_) => self.fault(file, 1, Fault::NotUtf8),
-        }
-        Ok(())
     }
 
     fn add(&mut self, file: &Path, text: &str) {
@@ -431,6 +454,8 @@ fn rule(about: About, id: String) -> Rule {
         falsepositives: about.falsepositives,
         references: about.references,
         runbook: about.runbook,
+        profile: about.profile,
+        behaviours: about.behaviours,
         file: about.file,
         line: about.line,
         hash,
@@ -492,6 +517,19 @@ mod tests {
         let options = LoadOptions { lenient: true, ..LoadOptions::default() };
         let loaded = load_text([("x.yml", &*text)], &options).unwrap();
         assert_eq!((loaded.rules.len(), loaded.errors.len()), (1, 2));
+    }
+
+    #[test]
+    fn networks_come_from_a_list() {
+        let rule = "title: N\ndetection:\n  sel:\n    kustos.sourceIP|cidr|expand: '%inside%'\n  condition: sel\n";
+        let load = |networks: &[&str]| {
+            let networks = networks.iter().map(|it| (*it).to_owned()).collect();
+            let placeholders = BTreeMap::from([("inside".to_owned(), networks)]);
+            load_text([("x.yml", rule)], &LoadOptions { placeholders, ..LoadOptions::default() })
+        };
+        assert!(load(&["10.0.0.0/8", "fd00::/8"]).is_ok());
+        let error = load(&["10.0.0.0/99"]).unwrap_err().to_string();
+        assert!(error.contains("\"10.0.0.0/99\" is no network"), "{error}");
     }
 
     #[test]

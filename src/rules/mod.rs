@@ -15,6 +15,7 @@
 
 mod access;
 mod advice;
+pub mod catalogue;
 mod compile;
 pub mod correlation;
 pub mod counting;
@@ -28,6 +29,7 @@ mod identity;
 mod ir;
 mod level;
 mod link;
+mod lists;
 mod load;
 mod lookup;
 mod matcher;
@@ -56,6 +58,7 @@ mod tests;
 
 use std::path::PathBuf;
 
+pub use crate::config::Profile;
 pub use correlation::Correlation;
 pub use embedded::shipped;
 pub use explain::{Explanation, Weighed, explain};
@@ -95,6 +98,10 @@ pub struct Rule {
     pub references: Vec<String>,
     /// What to do about a match.
     pub runbook: Option<String>,
+    /// Of a shipped rule, the smallest profile that has it.
+    pub profile: Option<Profile>,
+    /// The behaviours of the [catalogue] that it is about.
+    pub behaviours: Vec<u16>,
     /// The file it came from.
     pub file: PathBuf,
     /// The line of that file its document starts on, from 1.

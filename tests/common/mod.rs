@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) mod daemon;
 pub(crate) mod disk;
+pub(crate) mod labels;
 
 /// How often each line occurs, by its hash.
 pub(crate) type Lines = BTreeMap<[u8; 32], usize>;
@@ -194,6 +195,19 @@ pub(crate) fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
     found.retain(|it| it.extension().is_some_and(|it| endings.iter().any(|end| it == *end)));
+    found.sort();
+    found
+}
+
+/// The same, of the folder and all that are in it.
+pub(crate) fn files_below(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = files(folder, endings);
+    for entry in fs::read_dir(folder).unwrap() {
+        let inner = entry.unwrap().path();
+        if inner.is_dir() {
+            found.extend(files_below(&inner, endings));
+        }
+    }
     found.sort();
     found
 }

@@ -1,4 +1,5 @@
-//! `kustos rules coverage`: what rules cover of MITRE ATT&CK and of the HIPAA Security Rule.
+//! `kustos rules coverage`: what rules cover of MITRE ATT&CK, of the HIPAA Security Rule and of the
+//! catalogue of behaviours.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -12,8 +13,9 @@ use crate::alert::plain;
 use crate::cli::output::{counted, fitting_table};
 use crate::cli::shared::RuleArgs;
 use crate::durable;
-use crate::rules::Rule;
+use crate::rules::catalogue::{Behaviour, catalogue};
 use crate::rules::coverage::{By, Coverage, Covered, coverage, navigator_layer};
+use crate::rules::{Profile, Rule};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +26,8 @@ Examples:
 /// The name of a layer in the ATT&CK Navigator.
 const LAYER: &str = "kustos rules";
 
-/// Say what rules cover of MITRE ATT&CK and of the HIPAA Security Rule, by their tags.
+/// Say what rules cover of MITRE ATT&CK and of the HIPAA Security Rule, by their tags, and of the
+/// catalogue of behaviours.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -39,7 +42,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
-    let rules = args.rules.load()?;
+    let rules = args.rules.load_or(Profile::Paranoid)?;
     let telling: Vec<&Rule> =
         rules.subjects().filter(|(it, _)| !rules.only_counted(*it)).map(|(_, rule)| rule).collect();
     let coverage = coverage(telling.iter().copied());
@@ -47,9 +50,18 @@ pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
         let layer = serde_json::to_vec_pretty(&navigator_layer(&coverage, LAYER))?;
         durable::write(file, &layer)?;
     }
+    let behaviours = catalogue(telling.iter().copied())?;
     match args.output {
-        Output::Json => writeln!(out, "{}", serde_json::to_string(&coverage)?)?,
-        Output::Human => tables(&coverage, telling.len(), out)?,
+        Output::Json => {
+            let mut object = serde_json::to_value(&coverage)?;
+            object["behaviours"] = serde_json::to_value(&behaviours)?;
+            writeln!(out, "{object}")?;
+        }
+        Output::Human => {
+            self::behaviours(&behaviours, out)?;
+            tables(&coverage, telling.len(), out)?;
+            told(&behaviours, out)?;
+        }
     }
     Ok(0)
 }
@@ -71,6 +83,33 @@ fn tables(coverage: &Coverage, rules: usize, out: &mut impl Write) -> io::Result
         counted(covered(&coverage.techniques), "technique"),
         counted(covered(&coverage.hipaa), "safeguard"),
         coverage.without_technique.len(),
+    )
+}
+
+/// Each behaviour of the catalogue: by which rules it is found, or why by none.
+fn behaviours(behaviours: &[Behaviour], out: &mut impl Write) -> io::Result<()> {
+    let mut table = fitting_table(presets::NOTHING);
+    table.set_header(["NO.", "CHAPTER", "BEHAVIOUR", "FOUND BY"]);
+    for row in behaviours {
+        table.add_row([
+            row.number.to_string(),
+            row.chapter.clone(),
+            row.behaviour.clone(),
+            row.found_by(|rule| plain::field(&rule.title)),
+        ]);
+    }
+    writeln!(out, "{}\n", table.trim_fmt())
+}
+
+/// How many behaviours are found, and how many cannot be.
+fn told(behaviours: &[Behaviour], out: &mut impl Write) -> io::Result<()> {
+    let found = behaviours.iter().filter(|it| it.is_found()).count();
+    let unseen = behaviours.iter().filter(|it| it.unseen.is_some()).count();
+    writeln!(
+        out,
+        "{}: {found} found, {unseen} that no audit event shows, {} left",
+        counted(behaviours.len() as u64, "behaviour"),
+        behaviours.len() - found - unseen,
     )
 }
 

@@ -11,7 +11,7 @@ use super::tree::{self, Marks};
 use crate::cli::shared::{RuleArgs, Usage};
 use crate::decode;
 use crate::rules::counting::counting;
-use crate::rules::{Explanation, RuleIndex, RuleSet, Subject, explain, needs};
+use crate::rules::{Explanation, Profile, RuleIndex, RuleSet, Subject, explain, needs};
 use crate::source::LINE_BYTES_MAX;
 use crate::source::open::{Input, open};
 
@@ -42,7 +42,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
-    let rules = args.rules.load()?;
+    let rules = args.rules.load_or(Profile::Paranoid)?;
     let subject = rules.find(&args.id).map_err(|error| Usage(error.to_string()))?;
     let bytes = event(&args.event)?;
     let told = |flaw| Usage(format!("the event is {flaw}"));

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::cli::shared::PlaceholderArgs;
 use crate::detect::trial;
-use crate::rules::{self, LoadOptions, Loaded};
+use crate::rules::{self, LoadOptions, Loaded, Profile};
 
 /// Loads what is good under the paths, or the shipped rules, and keeps what is to be said of the
 /// rest. `rules/*` of a shell names the tests beside the rules as well: they are no rules.
@@ -16,7 +16,7 @@ pub(super) fn lenient(paths: &[PathBuf], placeholders: &PlaceholderArgs) -> Resu
             .is_some_and(|it| it.to_string_lossy().ends_with(&format!(".{}", trial::ENDING)))
     };
     let given: Vec<PathBuf> = paths.iter().filter(|it| !is_test(it)).cloned().collect();
-    let shipped = paths.is_empty();
+    let shipped = paths.is_empty().then_some(Profile::Paranoid);
     let placeholders = placeholders.read()?;
     Ok(rules::load(
         &given,

@@ -11,12 +11,13 @@ use clap::ValueEnum;
 
 use crate::cli::output::{Format, Rows};
 use crate::cli::shared::RuleArgs;
-use crate::rules::{Level, Rule};
+use crate::rules::{Level, Profile, Rule};
 
 const EXAMPLES: &str = "\
 Examples:
   kustos rules list
   kustos rules list --rules ./my-rules --level high --level critical
+  kustos rules list --profile paranoid
   kustos rules list --tag attack.t1098 -o csv";
 
 /// What is noted of a rule that correlations count and that gives no finding of its own.
@@ -110,6 +111,12 @@ fn texts(rules: &[Listed<'_>], of: impl Fn(&Rule) -> String) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(rules.iter().map(|it| of(it.rule))))
 }
 
+/// The smallest profile that has the rule, of shipped ones.
+fn profiles(rules: &[Listed<'_>]) -> ArrayRef {
+    let names = rules.iter().map(|it| it.rule.profile.map(Profile::as_str));
+    Arc::new(names.collect::<StringArray>())
+}
+
 /// For people: what identifies a rule, and a place that an editor opens.
 fn table(rules: &[Listed<'_>]) -> Result<RecordBatch> {
     let notes = rules.iter().map(|it| match (it.only_counted, it.disabled) {
@@ -122,6 +129,7 @@ fn table(rules: &[Listed<'_>]) -> Result<RecordBatch> {
         ("id", texts(rules, |it| it.id.clone())),
         ("title", texts(rules, |it| it.title.clone())),
         ("dialect", texts(rules, |it| it.dialect.to_owned())),
+        ("profile", profiles(rules)),
         ("note", Arc::new(StringArray::from_iter_values(notes)) as ArrayRef),
         ("tags", texts(rules, |it| it.tags.join(" "))),
         ("file", texts(rules, |it| format!("{}:{}", it.file.display(), it.line))),
@@ -141,6 +149,7 @@ fn columns(rules: &[Listed<'_>]) -> Result<RecordBatch> {
         ("id", texts(rules, |it| it.id.clone())),
         ("title", texts(rules, |it| it.title.clone())),
         ("dialect", texts(rules, |it| it.dialect.to_owned())),
+        ("profile", profiles(rules)),
         ("only_counted", Arc::new(only_counted) as ArrayRef),
         ("disabled", Arc::new(disabled) as ArrayRef),
         ("tags", Arc::new(tags.finish()) as ArrayRef),

@@ -10,7 +10,7 @@ use super::tree;
 use crate::alert::plain;
 use crate::cli::shared::{RuleArgs, Usage};
 use crate::rules::counting::{Counting, counting};
-use crate::rules::{Needs, Outline, Rule, RuleSet, Subject, needs, outline};
+use crate::rules::{Needs, Outline, Profile, Rule, RuleSet, Subject, needs, outline};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,7 +48,7 @@ pub(super) enum Output {
 }
 
 pub(super) fn run(args: &Args, out: &mut impl Write) -> Result<u8> {
-    let rules = args.rules.load()?;
+    let rules = args.rules.load_or(Profile::Paranoid)?;
     let subject = rules.find(&args.id).map_err(|error| Usage(error.to_string()))?;
     let rule = rules.about(subject);
     let text = text(&rules, rule);
@@ -116,6 +116,8 @@ fn about(rule: &Rule) -> serde_json::Value {
         "falsepositives": rule.falsepositives,
         "references": rule.references,
         "runbook": rule.runbook,
+        "profile": rule.profile.map(Profile::as_str),
+        "behaviours": rule.behaviours,
         "priority": rule.priority,
         "output": rule.output,
         "compiled": rule.condition,
@@ -132,6 +134,7 @@ fn about_rows(rule: &Rule, out: &mut impl Write) -> io::Result<()> {
         ("priority", rule.priority.unwrap_or_default().to_owned()),
         ("output", plain::text_of(rule.output.as_deref().unwrap_or_default(), usize::MAX)),
         ("status", plain::field(rule.status.as_deref().unwrap_or_default())),
+        ("profile", rule.profile.map(|it| it.to_string()).unwrap_or_default()),
         ("tags", plain::text_of(&rule.tags.join(", "), usize::MAX)),
         ("file", format!("{}:{}", rule.file.display(), rule.line)),
     ];

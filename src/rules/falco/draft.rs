@@ -93,6 +93,8 @@ impl Drafted {
             falsepositives: Vec::new(),
             references: Vec::new(),
             runbook: None,
+            profile: None,
+            behaviours: Vec::new(),
             file: place.file.to_path_buf(),
             line: place.line,
             source,

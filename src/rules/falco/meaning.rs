@@ -44,6 +44,8 @@ fn rule(dialect: &'static str) -> Rule {
         falsepositives: Vec::new(),
         references: Vec::new(),
         runbook: None,
+        profile: None,
+        behaviours: Vec::new(),
         file: PathBuf::new(),
         line: 1,
         hash: String::new(),

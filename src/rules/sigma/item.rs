@@ -185,7 +185,10 @@ impl Plan {
         if let (false, Some((_, place))) = (text, plan.place) {
             return Err(SigmaFault::Together(place, plan.kind.name()));
         }
-        if let (false, Some(change)) = (plan.kind == Kind::Plain, plan.changes.first()) {
+        // Networks may come from a list; whatever else changes a value changes text.
+        let listed = plan.kind == Kind::Cidr && plan.changes == [Change::Expand];
+        let changeable = plan.kind == Kind::Plain || listed;
+        if let (false, Some(change)) = (changeable, plan.changes.first()) {
             return Err(SigmaFault::Together(change.name(), plan.kind.name()));
         }
         if plan.kind != Kind::Regex && !plan.flags.is_empty() {
@@ -305,7 +308,15 @@ impl Plan {
             (Kind::Regex, SigmaValue::String(text)) => self.regex(&text.original),
             (Kind::Regex, SigmaValue::Integer(number)) => self.regex(&number.to_string()),
             (Kind::Regex, _) => return wrong("a pattern"),
-            (Kind::Cidr, SigmaValue::String(text)) => Test::Cidr(text.original.clone()),
+            (Kind::Cidr, SigmaValue::String(text)) if self.changes.is_empty() => {
+                Test::Cidr(text.original.clone())
+            }
+            (Kind::Cidr, SigmaValue::String(text)) => {
+                for pattern in value::expanded(&text.original, placeholders)? {
+                    tests.push(Test::Cidr(value::written(&pattern)));
+                }
+                return Ok(());
+            }
             (Kind::Cidr, _) => return wrong("a network"),
             (Kind::Exists, SigmaValue::Bool(yes)) => Test::Exists(*yes),
             (Kind::Exists, _) => return wrong("true or false"),

@@ -22,10 +22,10 @@ use rsigma_parser::{CorrelationRule, FilterRule, SigmaCollection, SigmaRule, par
 
 use self::bounds::LINKED_BYTES_MAX;
 use self::document::Document;
-use super::Level;
 use super::advice::{Audience, advise};
 use super::ir::{About, CorrelationDraft, Draft, Expr, LogSource};
 use super::load::{Fault, RuleError};
+use super::{Level, Profile};
 
 /// What is said about a rule or a correlation. The parser has a type for each, with the same fields and no trait in
 /// common.
@@ -43,6 +43,8 @@ macro_rules! about {
             falsepositives: $rule.falsepositives.clone(),
             references: $rule.references.clone(),
             runbook: runbook(&$rule.custom_attributes),
+            profile: profile(&$rule.custom_attributes),
+            behaviours: behaviours(&$rule.custom_attributes),
             file: $of.file.to_path_buf(),
             line: $of.document.line,
             source: $of.given.to_owned(),
@@ -55,6 +57,7 @@ pub(super) use self::bounds::BoundFault;
 pub(super) use self::correlation::CorrelationFault;
 pub(super) use self::filter::{Filter, FilterFault, apply as filter};
 pub(super) use self::item::SigmaFault;
+pub(super) use self::placeholders::lists;
 pub use self::placeholders::{PlaceholderError, placeholders};
 
 /// What placeholders (`%name%` under `expand`) stand for.
@@ -316,8 +319,26 @@ fn audience(product: Option<&str>) -> Audience {
 }
 
 #[expect(clippy::disallowed_types, reason = "the parser's own; nothing depends on its order")]
-fn runbook(attributes: &std::collections::HashMap<String, yaml_serde::Value>) -> Option<String> {
+type Attributes = std::collections::HashMap<String, yaml_serde::Value>;
+
+fn runbook(attributes: &Attributes) -> Option<String> {
     attributes.get("runbook").and_then(|it| it.as_str()).map(str::to_owned)
+}
+
+/// The keys of shipped rules alone. Others may use the same words for something else.
+fn profile(attributes: &Attributes) -> Option<Profile> {
+    attributes.get("profile").and_then(|it| it.as_str()).and_then(|it| it.parse().ok())
+}
+
+fn behaviours(attributes: &Attributes) -> Vec<u16> {
+    let list = attributes.get("behaviours").and_then(|it| it.as_sequence());
+    let number = |it: &yaml_serde::Value| it.as_u64().and_then(|it| u16::try_from(it).ok());
+    list.into_iter().flatten().filter_map(number).collect()
+}
+
+/// The profile of a shipped file: that of its first document.
+pub(super) fn profile_of(text: &str) -> Option<Profile> {
+    document::split(text).iter().find_map(|it| it.top("profile")?.parse().ok())
 }
 
 /// The level of a rule that states none.

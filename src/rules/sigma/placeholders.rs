@@ -46,10 +46,18 @@ pub fn placeholders(path: &Path) -> Result<Placeholders, PlaceholderError> {
 }
 
 fn parse(text: &str) -> Result<Placeholders, String> {
+    lists(text, |read| read)
+}
+
+/// Reads a file of lists, as it stands among rules; `Err` says what is wrong with it.
+pub(in crate::rules) fn lists<F>(text: &str, of: impl Fn(&F) -> &Placeholders) -> Result<F, String>
+where
+    F: serde::de::DeserializeOwned,
+{
     bounds::read(text).map_err(|fault: BoundFault| fault.to_string())?;
-    let read: Placeholders = yaml_serde::from_str(text)
+    let read: F = yaml_serde::from_str(text)
         .map_err(|error| format!("{error}; it needs names, each with a list of texts"))?;
-    match unusable(&read) {
+    match unusable(of(&read)) {
         Some(why) => Err(why),
         None => Ok(read),
     }

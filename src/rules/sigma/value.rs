@@ -56,6 +56,17 @@ pub(super) fn expanded(
     Ok(results)
 }
 
+/// The text that these pieces were read from, where nothing in it was escaped.
+pub(super) fn written(pieces: &[Piece]) -> String {
+    let letter = |it: &Piece| match it {
+        Piece::Char(letter) => *letter,
+        Piece::Many => '*',
+        Piece::One => '?',
+        Piece::Dash => '-',
+    };
+    pieces.iter().map(letter).collect()
+}
+
 enum Part {
     Text(String),
     Placeholder(String),

@@ -42,7 +42,11 @@ impl Meaning {
             Source::Field(field) | Source::Below(field) => field.stages,
             // They are read out of the authorizer's annotations.
             Source::Computed(
-                Derived::RbacRole | Derived::RbacRoleKind | Derived::RbacBinding | Derived::Outcome,
+                Derived::RbacRole
+                | Derived::RbacRoleKind
+                | Derived::RbacBinding
+                | Derived::FailedOpen
+                | Derived::Outcome,
             ) => Stages::Answered,
             Source::Computed(_) => Stages::Every,
         }
@@ -177,6 +181,10 @@ pub(in crate::rules) fn mistake_below(path: &str) -> Option<String> {
         let keys = FIELDS.iter().filter_map(|it| it.path.strip_prefix("annotations."));
         let keys: Vec<String> =
             keys.map(flattened).chain(ANNOTATIONS.iter().map(|(it, _)| (*it).to_owned())).collect();
+        let numbered = numbered(key);
+        if keys.contains(&numbered) {
+            return None;
+        }
         let dotted = |it: &&String| it.replace('.', "_") == key;
         let found = keys.iter().find(dotted).cloned();
         let found = found.or_else(|| close(key, keys.iter().map(String::as_str)));
@@ -192,6 +200,15 @@ pub(in crate::rules) fn mistake_below(path: &str) -> Option<String> {
         let meant = CONTAINERS.contains(&kind).then(|| container_mistake(below))??;
         Some(format!("{place}{kind}.{meant}"))
     })
+}
+
+/// An annotation's key as the table has it: `round_0_index_12` is `round_N_index_N`.
+fn numbered(key: &str) -> String {
+    let parts = key.split('_').map(|it| {
+        let number = !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
+        if number { "N" } else { it }
+    });
+    parts.collect::<Vec<_>>().join("_")
 }
 
 fn pod_mistake(path: &str) -> Option<String> {

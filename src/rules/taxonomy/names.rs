@@ -49,6 +49,21 @@ pub(in crate::rules) const DERIVED: &[(&str, Derived, &str)] = &[
         "the last of `sourceIPs`, the only one a client cannot set",
     ),
     (
+        "kustos.client",
+        Derived::Client,
+        "the program that `userAgent` names, without its version: `kubectl`",
+    ),
+    (
+        "kustos.failedOpen",
+        Derived::FailedOpen,
+        "`true`: an admission webhook could not be asked and was passed over",
+    ),
+    (
+        "kustos.auditIdForm",
+        Derived::AuditIdForm,
+        "`uuid`, as the API server makes them, or `other`: the client chose it",
+    ),
+    (
         "kustos.outcome",
         Derived::Outcome,
         "`success` or `failure`: the authorizer's decision, in ECS's words",
@@ -139,12 +154,15 @@ pub(in crate::rules) fn values_of(derived: Derived) -> &'static [&'static str] {
     match derived {
         Derived::UserKind => &["anonymous", "serviceaccount", "node", "system", "person"],
         Derived::SameNamespace | Derived::TokenForSelf => &["true", "false"],
+        Derived::FailedOpen => &["true"],
+        Derived::AuditIdForm => &["uuid", "other"],
         Derived::RbacRoleKind => &["ClusterRole", "Role"],
         Derived::Outcome => &["success", "failure"],
         Derived::UserNamespace
         | Derived::ServiceAccount
         | Derived::RbacRole
         | Derived::RbacBinding
-        | Derived::SourceIp => &[],
+        | Derived::SourceIp
+        | Derived::Client => &[],
     }
 }

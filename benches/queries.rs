@@ -105,7 +105,7 @@ fn made(scratch: &Path) -> PathBuf {
     let job = Job {
         inputs: vec![Input::File(log)],
         cluster: "bench".into(),
-        rules: Arc::new(rules::shipped().unwrap()),
+        rules: Arc::new(rules::shipped(rules::Profile::Standard).unwrap()),
         clock,
         width: Width::default(),
         line_bytes_max: LINE_BYTES_MAX,
@@ -218,7 +218,7 @@ fn hunted(dir: &Path, bytes: u64) {
     let family = (0..HUNTED_FAMILY).map(common::family::rule);
     let texts = family.enumerate().map(|(at, it)| (format!("rule-{at}.yml"), it));
     let texts: Vec<(String, String)> = texts.collect();
-    let shipped = rules::shipped().unwrap();
+    let shipped = rules::shipped(rules::Profile::Standard).unwrap();
     let texts = texts.iter().map(|(name, text)| (name.as_str(), text.as_str()));
     let texts = shipped.texts().chain(texts);
     let rules = rules::load_text(texts, &rules::LoadOptions::default()).unwrap().rules;

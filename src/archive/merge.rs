@@ -22,7 +22,7 @@ use super::segment::SegmentError;
 use super::stored::StoredFile;
 
 /// Decoded columns that are held at a time. A sidecar seals a segment beside all else it does.
-pub(super) const HELD_BYTES_MAX: usize = 24 << 20;
+pub(super) const HELD_BYTES_MAX: usize = 12 << 20;
 
 /// Merges parts into the next row group of the file.
 ///
@@ -43,7 +43,8 @@ pub(super) fn write<W: Write + Send>(
         let next = fitting(&sizes, from);
         let columns = fields.get(from..next).unwrap_or_default();
         let whole = sizes.get(from).is_none_or(|it| *it <= HELD_BYTES_MAX);
-        let stretches = if whole { vec![0..order.len()] } else { stretches(parts, first, &order)? };
+        let all_rows = || std::iter::once(0..order.len()).collect();
+        let stretches = if whole { all_rows() } else { stretches(parts, first, &order)? };
         let mut open: Vec<_> = columns.iter().zip(writers.by_ref().take(columns.len())).collect();
         if open.len() < columns.len() {
             return Err(ParquetError::General("a column too many".to_owned()).into());
@@ -75,10 +76,13 @@ pub(super) fn write<W: Write + Send>(
     Ok(())
 }
 
+/// A batch, and a row of it.
+type Place = (usize, usize);
+
 /// What there is to know of parts before their columns are merged.
 struct Survey {
     /// Every row as (batch, row), in the order it is to be written in.
-    order: Vec<(usize, usize)>,
+    order: Vec<Place>,
     /// Bytes of each column, decoded.
     sizes: Vec<usize>,
     /// All columns of all parts, where they are few enough to be held.
@@ -143,8 +147,8 @@ fn batches<T>(
 fn chosen(
     parts: &[&StoredFile],
     columns: &[FieldRef],
-    order: &[(usize, usize)],
-) -> Result<(Vec<RecordBatch>, Vec<(usize, usize)>), SegmentError> {
+    order: &[Place],
+) -> Result<(Vec<RecordBatch>, Vec<Place>), SegmentError> {
     let mut rows: Vec<Vec<u32>> = Vec::new();
     let places = order.iter().map(|&(batch, row)| {
         if rows.len() <= batch {
@@ -166,7 +170,7 @@ fn chosen(
 fn stretches(
     parts: &[&StoredFile],
     field: &FieldRef,
-    order: &[(usize, usize)],
+    order: &[Place],
 ) -> Result<Vec<Range<usize>>, SegmentError> {
     let lengths = batches(parts, std::slice::from_ref(field), |_, batch| {
         Ok(lengths(column(&batch, field)?))

@@ -26,6 +26,8 @@ check: ## format, lints with and without the optional features, licences and adv
 	@if $(DENY) fetch db 2>/dev/null; then $(DENY) --locked check advisories; \
 	else echo "check: the advisory database cannot be had, so the advisories are not checked"; fi
 
-bench: ## every benchmark, optimised
+bench: ## every benchmark, optimised, then the table of promises with its peers beside
 	@.ci/setup build
+	@.ci/setup peers
 	$(CARGO) bench --locked --bench '*'
+	@python3 benches/table/table.py "$${CARGO_TARGET_DIR:-target}/release/kustos" "$${CORPUS:-tests/data/audit-sample.log}"

@@ -88,7 +88,7 @@ fn what_comes_again_under_other_boundaries_is_stored_once() {
     }
     // Backwards, and with a line between that is new.
     let mut turned: Vec<Vec<u8>> = lines.iter().rev().cloned().collect();
-    let new = event("new", 1, "u");
+    let new = event("5f0c6a4e-3c57-4f0e-9a37-0d8f3a4b8c11", 1, "u");
     turned.insert(700, new.clone());
     assert!(here.ingest("c", &[here.file("turned.log", &turned)]).contains("kept 1 line "));
     let all: Vec<Vec<u8>> = lines.iter().cloned().chain([new]).collect();

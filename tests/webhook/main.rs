@@ -32,7 +32,7 @@ pub(crate) const ANSWERED: Duration = Duration::from_secs(5);
 pub(crate) fn batch(number: usize, events: usize) -> Vec<u8> {
     let event = |it: usize| {
         format!(
-            "{{\"level\":\"Metadata\",\"auditID\":\"{number}-{it}\",\"stage\":\"ResponseComplete\",\"requestURI\":\"/api/v1/pods\",\
+            "{{\"level\":\"Metadata\",\"auditID\":\"{number:08x}-0000-4000-8000-{it:012x}\",\"stage\":\"ResponseComplete\",\"requestURI\":\"/api/v1/pods\",\
              \"verb\":\"list\",\"user\":{{\"username\":\"system:serviceaccount:a:b\"}},\"sourceIPs\":[\"10.0.0.1\"],\
              \"responseStatus\":{{\"metadata\":{{}},\"code\":200}},\"requestReceivedTimestamp\":\"2026-11-23T03:00:00.000000Z\",\
              \"stageTimestamp\":\"2026-11-23T03:00:00.{:06}Z\"}}",

@@ -247,6 +247,19 @@ fn findings_are_a_code_only_where_they_were_asked_to_be() {
     assert_eq!(here.run(&["detect", "--fail-on", "critical", "log"]).code, 0);
 }
 
+/// What a finding says of an event.
+fn assert_event(event: &Value) {
+    for field in ["auditID", "stage", "verb", "user", "requestURI"] {
+        assert!(event[field].is_string(), "{field}: {event}");
+    }
+    // Not every refusal carries one.
+    let refused = event["code"].as_u64().is_some_and(|it| it >= 400);
+    assert!(event["decision"].is_string() || refused, "{event}");
+    assert!(event["sourceIPs"].is_array(), "{event}");
+    assert!(event["objectRef"].is_object(), "{event}");
+    assert!(event["code"].is_u64(), "{event}");
+}
+
 #[test]
 fn a_finding_has_the_fields_that_are_promised() {
     let here = Here::new();
@@ -275,17 +288,7 @@ fn a_finding_has_the_fields_that_are_promised() {
             None => vec![&finding["event"]],
         };
         assert!(!events.is_empty(), "{finding}");
-        for event in events {
-            for field in ["auditID", "stage", "verb", "user", "requestURI"] {
-                assert!(event[field].is_string(), "{field}: {finding}");
-            }
-            // Not every refusal carries one.
-            let refused = event["code"].as_u64().is_some_and(|it| it >= 400);
-            assert!(event["decision"].is_string() || refused, "{finding}");
-            assert!(event["sourceIPs"].is_array(), "{finding}");
-            assert!(event["objectRef"].is_object(), "{finding}");
-            assert!(event["code"].is_u64(), "{finding}");
-        }
+        events.into_iter().for_each(assert_event);
     }
     let unlike: BTreeSet<&str> = findings.iter().map(|it| it["id"].as_str().unwrap()).collect();
     assert_eq!(unlike.len(), findings.len(), "an id twice");

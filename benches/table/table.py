@@ -95,7 +95,8 @@ def verdict(have, than, must, aim):
 def machine():
     model = next((it.split(":")[1].strip() for it in open("/proc/cpuinfo") if it.startswith("model name")), "unknown")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
-    return f"{os.cpu_count()} cores of {model}, {memory} GiB, Linux {platform.release().split("-")[0]}"
+    kernel = platform.release().split("-")[0]
+    return f"{os.cpu_count()} cores of {model}, {memory} GiB, Linux {kernel}"
 
 
 def main():

@@ -6,6 +6,7 @@
 use super::derived::Derived;
 use super::falco::Term;
 use super::memo::Numbers;
+use super::mention::Mention;
 use super::path::{Path, STEPS_MAX, Visit};
 use super::scratch::{Context, Root};
 use super::taxonomy::{
@@ -56,6 +57,8 @@ pub(super) struct Rooted {
     field: Option<u32>,
     /// For a path from the top of the line: the field that its first key is, if any.
     opens: Option<Field>,
+    /// For an annotation: its key.
+    key: Option<Mention>,
 }
 
 /// Where a path begins.
@@ -179,6 +182,15 @@ impl Access {
         }
     }
 
+    /// Whether of an audit event these fields alone decide what is found.
+    pub(super) fn decided_by(&self, fields: &[Field]) -> bool {
+        match self {
+            Access::Indexed(field, _) => fields.contains(field),
+            Access::Derived(derived) => derived.sources().iter().all(|it| fields.contains(it)),
+            _ => false,
+        }
+    }
+
     /// Numbers the paths, so that what lies at them is looked up once per event and set.
     pub(super) fn number(&mut self, numbers: &mut Numbers) {
         self.number_for(numbers, None);
@@ -262,9 +274,9 @@ impl Access {
                 context.audit && derived.visit(context, &mut |text| visit(View::Text(text)))
             }
             Access::Computed(term) => term.visit(context, &mut |text| visit(View::Text(text))),
-            Access::Paths(paths, _) => paths.iter().any(|path| path.visit(context, visit)),
+            Access::Paths(paths, _) => visit_paths(paths, context, visit),
             Access::Pod(paths, _) => match context.patched() {
-                None => paths.iter().any(|path| path.visit(context, visit)),
+                None => visit_paths(paths, context, visit),
                 Some(tree) => paths.iter().any(|it| it.path.visit(&tree, visit)),
             },
             Access::Annotation(key) => {
@@ -311,7 +323,9 @@ impl Rooted {
 
     fn new(root: Root, path: Path) -> Rooted {
         let opens = path.first().filter(|_| root == Root::Line).and_then(Field::at);
-        Rooted { root, path, numbers: Box::default(), wanted: false, field: None, opens }
+        let first = path.steps().first().filter(|_| root == Root::Annotations);
+        let key = first.map(|it| Mention::of(it.key()));
+        Rooted { root, path, numbers: Box::default(), wanted: false, field: None, opens, key }
     }
 
     /// What an audit event has if the path leads anywhere in it.
@@ -332,6 +346,16 @@ impl Rooted {
         }
     }
 
+    /// Whether the path may lead anywhere, as far as is known without parsing what is below its root.
+    fn may_lead(&self, context: &Context<'_, '_>) -> bool {
+        let Some(key) = &self.key else {
+            // An audit event's keys are known, so a foreign field costs no parse of the line.
+            return self.root != Root::Line || !context.audit || self.named(context);
+        };
+        let json = self.root.field().and_then(|it| context.event.json(it));
+        json.is_some_and(|it| key.may_be_in(it))
+    }
+
     /// The whole path, from the event's top.
     fn place(&self) -> String {
         match self.root.key() {
@@ -340,22 +364,25 @@ impl Rooted {
             None => self.path.to_string(),
         }
     }
+}
 
-    fn visit(&self, context: &Context<'_, '_>, visit: Visit<'_>) -> bool {
-        // An audit event's keys are known, so a foreign field costs no parse of the line.
-        if self.root == Root::Line && context.audit && !self.named(context) {
-            return false;
-        }
-        let wanted = if self.wanted { context.wanted(self.root) } else { None };
-        let Some(tree) = wanted else {
-            return context.tree(self.root).is_some_and(|it| self.path.visit(&it, visit));
-        };
-        match context.reach(&tree, &self.path, &self.numbers) {
-            None => self.path.visit(&tree, visit),
-            Some(mut places) => places.any(|at| {
-                context.place(at).and_then(|it| tree.at(it)).is_some_and(|it| visit(View::Tree(it)))
-            }),
-        }
+/// Shows what lies at a field's paths, which all begin at one root.
+fn visit_paths(paths: &[Rooted], context: &Context<'_, '_>, visit: Visit<'_>) -> bool {
+    let Some(first) = paths.first() else { return false };
+    if !first.may_lead(context) {
+        return false;
+    }
+    let wanted = if first.wanted { context.wanted(first.root) } else { None };
+    let whole = || context.tree(first.root);
+    let Some(tree) = wanted.or_else(whole) else { return false };
+    let places = first.field.filter(|_| wanted.is_some()).and_then(|number| {
+        context.field(&tree, number, paths.iter().map(|it| (&it.path, &*it.numbers)))
+    });
+    match places {
+        None => paths.iter().any(|it| it.path.visit(&tree, visit)),
+        Some(mut places) => places.any(|at| {
+            context.place(at).and_then(|it| tree.at(it)).is_some_and(|it| visit(View::Tree(it)))
+        }),
     }
 }
 

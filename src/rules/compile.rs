@@ -1,14 +1,17 @@
 //! Turns the intermediate form of a rule into what judges events.
 
 use super::access::{Access, NameError, Scope};
+use super::alternatives::Alternatives;
 use super::falco::{self, Operator, Shape, Term};
 use super::ir::{Expr, Item, Mode, Place, Quantifier, Test};
 use super::matcher::{Matcher, MatcherError};
 use super::memo::Numbers;
 use super::path::Path;
 use super::scratch::Root;
+use super::shared::Shared;
 use super::text;
 use super::value::{Leaf, View, any_leaf_within};
+use crate::event::Field;
 
 /// A rule with more values than this is refused: it belongs in a table, not in a rule.
 pub(super) const VALUES_MAX: usize = 20_000;
@@ -48,7 +51,7 @@ pub(super) enum Node {
     Not(Box<Node>),
     Values {
         access: Access,
-        tests: Box<[Matcher]>,
+        tests: Alternatives,
         mode: Mode,
     },
     /// Missing or `null`.
@@ -69,7 +72,7 @@ pub(super) enum Node {
         shape: Shape,
     },
     Keywords {
-        tests: Box<[Matcher]>,
+        tests: Alternatives,
         mode: Mode,
     },
     Members {
@@ -77,6 +80,8 @@ pub(super) enum Node {
         quantifier: Quantifier,
         body: Box<Node>,
     },
+    /// A part that stands in several places of a rule set: judged once per event.
+    Shared(Shared),
 }
 
 /// Compiles a rule's expression.
@@ -182,7 +187,7 @@ impl Compiler {
         &mut self,
         item: &Tested<'_>,
         tests: &[Test],
-    ) -> Result<Box<[Matcher]>, CompileError> {
+    ) -> Result<Alternatives, CompileError> {
         let near = item.near.clone();
         self.values += tests.len();
         self.regexes += tests.iter().filter(|it| matches!(it, Test::Regex(_))).count();
@@ -192,7 +197,9 @@ impl Compiler {
         if self.regexes > REGEXES_MAX {
             return Err(CompileError { near, why: CompileFault::Regexes });
         }
-        tests.iter().map(|it| Matcher::new(it).map_err(|why| blame(&near, why))).collect()
+        let matchers: Result<Vec<Matcher>, CompileError> =
+            tests.iter().map(|it| Matcher::new(it).map_err(|why| blame(&near, why))).collect();
+        matchers.map(Alternatives::new)
     }
 }
 
@@ -252,6 +259,47 @@ fn not(node: Node) -> Node {
 }
 
 impl Node {
+    /// The part itself, where it is one of several places of a shared one.
+    pub(super) fn itself(&self) -> &Node {
+        if let Node::Shared(shared) = self { shared.node() } else { self }
+    }
+
+    /// The parts it is made of; what is asked of an array's members is none.
+    pub(super) fn parts(&self) -> &[Node] {
+        match self {
+            Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => parts,
+            Node::Not(part) => std::slice::from_ref(&**part),
+            _ => &[],
+        }
+    }
+
+    /// See [`Node::parts`].
+    pub(super) fn parts_mut(&mut self) -> &mut [Node] {
+        match self {
+            Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => parts,
+            Node::Not(part) => std::slice::from_mut(&mut **part),
+            _ => &mut [],
+        }
+    }
+
+    /// Whether of an audit event these fields alone decide what it says.
+    pub(super) fn decided_by(&self, fields: &[Field]) -> bool {
+        match self {
+            Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => {
+                !parts.is_empty() && parts.iter().all(|it| it.decided_by(fields))
+            }
+            Node::Not(part) => part.decided_by(fields),
+            Node::Values { access, .. } | Node::Null(access) | Node::Exists(access) => {
+                access.decided_by(fields)
+            }
+            Node::Same { access, other, .. } => {
+                access.decided_by(fields) && other.decided_by(fields)
+            }
+            Node::Shared(shared) => shared.node().decided_by(fields),
+            Node::Related { .. } | Node::Keywords { .. } | Node::Members { .. } => false,
+        }
+    }
+
     /// See [`Access::number`].
     pub(super) fn number(&mut self, numbers: &mut Numbers) {
         match self {
@@ -271,6 +319,7 @@ impl Node {
                 access.number_for(numbers, below.as_deref());
                 body.number(numbers);
             }
+            Node::Shared(shared) => shared.node_mut().number(numbers),
             Node::Keywords { .. } | Node::Related { .. } => {}
         }
     }
@@ -288,6 +337,7 @@ impl Node {
                 parts.map(|it| it.concat())
             }
             Node::Not(part) => part.below(),
+            Node::Shared(shared) => shared.node().below(),
             Node::Values { access, .. } | Node::Null(access) | Node::Exists(access) => of(access),
             Node::Same { access, other, .. } => Some([of(access)?, of(other)?].concat()),
             // Members of a member are looked at as a whole: lists in lists are short.
@@ -305,9 +355,7 @@ impl Node {
                 sum(&mut parts.iter().map(Node::cost))
             }
             Node::Not(part) => part.cost(),
-            Node::Values { access, tests, .. } => {
-                access.cost().saturating_add(sum(&mut tests.iter().map(Matcher::cost)))
-            }
+            Node::Values { access, tests, .. } => access.cost().saturating_add(tests.cost()),
             Node::Null(access) | Node::Exists(access) => access.cost(),
             Node::Same { access, other, .. } => access.cost().saturating_add(other.cost()),
             Node::Related { left, right, .. } => {
@@ -319,13 +367,15 @@ impl Node {
             }
             Node::Members { access, body, .. } => access.cost().saturating_add(body.cost()),
             Node::Keywords { .. } => 10_000,
+            Node::Shared(shared) => shared.node().cost(),
         }
     }
 
     /// What is judged first where all must hold. Exceptions come late: hardly any event is one.
-    fn rank(&self) -> u32 {
+    pub(super) fn rank(&self) -> u32 {
         match self {
-            Node::Not(part) => part.cost().saturating_mul(2).saturating_add(50),
+            Node::Not(part) => part.rank().saturating_mul(2).saturating_add(50),
+            Node::Shared(shared) => shared.cost(),
             _ => self.cost(),
         }
     }
@@ -358,24 +408,23 @@ impl Node {
             }
             Node::Keywords { tests, mode } => keywords(tests, *mode, scope),
             Node::Members { access, quantifier, body } => members(access, *quantifier, body, scope),
+            Node::Shared(shared) => shared.holds(scope),
         }
     }
 }
 
-fn values(access: &Access, tests: &[Matcher], mode: Mode, scope: Scope<'_, '_>) -> bool {
+fn values(access: &Access, tests: &Alternatives, mode: Mode, scope: Scope<'_, '_>) -> bool {
     let passes = |test: &Matcher| {
         access.visit(scope, &mut |view| view.any_leaf(&mut |leaf| test.fits(leaf)))
     };
     match mode {
         Mode::All => tests.iter().all(passes),
-        Mode::Any => access.visit(scope, &mut |view| {
-            view.any_leaf(&mut |leaf| tests.iter().any(|it| it.fits(leaf)))
-        }),
+        Mode::Any => access.visit(scope, &mut |view| view.any_leaf(&mut |leaf| tests.any(leaf))),
         Mode::None => {
             let mut present = false;
             let fits = access.visit(scope, &mut |view| {
                 present = true;
-                view.any_leaf(&mut |leaf| tests.iter().any(|it| it.fits(leaf)))
+                view.any_leaf(&mut |leaf| tests.any(leaf))
             });
             present && !fits
         }
@@ -383,14 +432,14 @@ fn values(access: &Access, tests: &[Matcher], mode: Mode, scope: Scope<'_, '_>) 
             let mut present = false;
             let odd = access.visit(scope, &mut |view| {
                 present = true;
-                !view.any_leaf(&mut |leaf| tests.iter().any(|it| it.fits(leaf)))
+                !view.any_leaf(&mut |leaf| tests.any(leaf))
             });
             present && !odd
         }
     }
 }
 
-fn keywords(tests: &[Matcher], mode: Mode, scope: Scope<'_, '_>) -> bool {
+fn keywords(tests: &Alternatives, mode: Mode, scope: Scope<'_, '_>) -> bool {
     let whole = match scope.member {
         Some(member) => Some(member),
         None => scope.context.tree(Root::Line),
@@ -399,11 +448,9 @@ fn keywords(tests: &[Matcher], mode: Mode, scope: Scope<'_, '_>) -> bool {
         return false;
     };
     match mode {
-        Mode::Any | Mode::Every => {
-            any_leaf_within(&whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf)))
-        }
+        Mode::Any | Mode::Every => any_leaf_within(&whole, &mut |leaf| tests.any(leaf)),
         Mode::All => tests.iter().all(|test| any_leaf_within(&whole, &mut |leaf| test.fits(leaf))),
-        Mode::None => !any_leaf_within(&whole, &mut |leaf| tests.iter().any(|it| it.fits(leaf))),
+        Mode::None => !any_leaf_within(&whole, &mut |leaf| tests.any(leaf)),
     }
 }
 

@@ -117,7 +117,10 @@ impl Matcher {
                 Leaf::Number(..) | Leaf::Null | Leaf::Object => false,
             },
             Matcher::Regex(regex) => leaf.text().is_some_and(|it| regex.is_match(it)),
-            Matcher::Cidr(network) => leaf.text().is_some_and(|it| network.holds(it)),
+            Matcher::Cidr(network) => {
+                let address = leaf.text().and_then(|it| it.parse().ok());
+                address.is_some_and(|it| network.holds(it))
+            }
             Matcher::Compare(comparison, right) => {
                 leaf.number().is_some_and(|left| comparison.holds(&left, right))
             }
@@ -225,13 +228,14 @@ impl Cidr {
         (bits <= widest).then_some(Cidr { address, bits })
     }
 
-    fn holds(&self, text: &str) -> bool {
-        match (self.address, text.parse()) {
-            (IpAddr::V4(network), Ok(IpAddr::V4(address))) => {
+    /// Whether it holds this address.
+    pub(super) fn holds(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
                 let differ = u32::from(network) ^ u32::from(address);
                 differ.leading_zeros() >= self.bits
             }
-            (IpAddr::V6(network), Ok(IpAddr::V6(address))) => {
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
                 let differ = u128::from(network) ^ u128::from(address);
                 differ.leading_zeros() >= self.bits
             }
@@ -246,11 +250,14 @@ mod tests {
 
     #[test]
     fn networks_hold_their_addresses() {
-        let network = Cidr::parse("192.168.0.0/16").unwrap();
-        assert!(network.holds("192.168.1.10") && !network.holds("10.0.0.1"));
-        assert!(!network.holds("::ffff:192.168.1.10") && !network.holds("192.168.1.10:443"));
-        assert!(Cidr::parse("0.0.0.0/0").unwrap().holds("8.8.8.8"));
-        assert!(Cidr::parse("fd00::/8").unwrap().holds("fd12::1"));
+        let holds = |network: &str, address: &str| {
+            let network = Matcher::Cidr(Cidr::parse(network).unwrap());
+            network.fits(&Leaf::Text(address))
+        };
+        assert!(holds("192.168.0.0/16", "192.168.1.10") && !holds("192.168.0.0/16", "10.0.0.1"));
+        assert!(!holds("192.168.0.0/16", "::ffff:192.168.1.10"));
+        assert!(!holds("192.168.0.0/16", "192.168.1.10:443"));
+        assert!(holds("0.0.0.0/0", "8.8.8.8") && holds("fd00::/8", "fd12::1"));
         assert_eq!(Cidr::parse("192.168.0.0/33"), None);
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Many rules ask for the same fields of a body, and the paths of a pod's spec alone are a dozen
 //! that begin alike. So every distinct beginning of a path in a rule set has a number, and the
-//! places it leads to are noted under it until the next event.
+//! places it leads to are noted under it until the next event. So has every field that lies at
+//! several paths, as those of a pod's spec do, which is in a Pod, a Deployment or a `CronJob`.
 //!
 //! Keys with dots in them are the exception that [`Path::visit`] knows and this does not: where an
 //! object on the way has one, the answer is "not known", and the caller walks the path itself.
@@ -57,8 +58,10 @@ impl Numbers {
 /// The places of one event.
 #[derive(Debug)]
 pub(super) struct Memo {
-    /// By number; of another event when the stamp is not this one's.
+    /// By the number of a path's beginning; of another event when the stamp is not this one's.
     known: Vec<Known>,
+    /// By the number of a field.
+    fields: Vec<Known>,
     places: Vec<u32>,
     stamp: u64,
 }
@@ -75,7 +78,8 @@ struct Known {
 impl Default for Memo {
     /// No slot is of the first event before it is filled, so the stamp is none of an empty one.
     fn default() -> Memo {
-        Memo { known: Vec::new(), places: Vec::new(), stamp: Known::default().stamp + 1 }
+        let stamp = Known::default().stamp + 1;
+        Memo { known: Vec::new(), fields: Vec::new(), places: Vec::new(), stamp }
     }
 }
 
@@ -105,20 +109,71 @@ impl Memo {
                 Some(known) => *known,
                 None => {
                     let next = self.step(tree, (index > 0).then_some(here), step);
-                    if self.known.len() <= at {
-                        self.known.resize(at + 1, Known::default());
-                    }
-                    if let Some(slot) = self.known.get_mut(at) {
-                        *slot = next;
-                    }
+                    note(&mut self.known, at, next);
                     next
                 }
             };
             if !here.onward && index + 1 < path.len() {
                 return None;
             }
+            // Nothing is below nothing.
+            if here.first == here.end {
+                break;
+            }
         }
         Some(here.first..here.end)
+    }
+
+    /// Where a field lies, which has this number, by its paths and their numbers: as [`Memo::reach`]
+    /// of each, one after the other.
+    pub(super) fn field<'p>(
+        &mut self,
+        tree: &Tree<'_>,
+        number: u32,
+        paths: impl Iterator<Item = (&'p Path, &'p [u32])> + Clone,
+    ) -> Option<Range<u32>> {
+        let at = number as usize;
+        let known = match self.fields.get(at).filter(|it| it.stamp == self.stamp) {
+            Some(known) => *known,
+            None => {
+                let next = self.gather(tree, paths);
+                note(&mut self.fields, at, next);
+                next
+            }
+        };
+        known.onward.then_some(known.first..known.end)
+    }
+
+    /// The places of several paths, side by side. Not onward: of one of them they are not known.
+    fn gather<'p>(
+        &mut self,
+        tree: &Tree<'_>,
+        paths: impl Iterator<Item = (&'p Path, &'p [u32])> + Clone,
+    ) -> Known {
+        let mut only = 0..0;
+        let mut full = 0;
+        let mut onward = true;
+        for (path, numbers) in paths.clone() {
+            match self.reach(tree, path, numbers) {
+                None => onward = false,
+                Some(places) if places.is_empty() => {}
+                Some(places) => (only, full) = (places, full + 1),
+            }
+        }
+        if onward && full > 1 {
+            // By now every step is known, so that nothing but this adds places.
+            let first = self.count();
+            for (path, numbers) in paths {
+                let places = self.reach(tree, path, numbers).unwrap_or_default();
+                self.places.extend_from_within(places.start as usize..places.end as usize);
+            }
+            only = first..self.count();
+        }
+        Known { stamp: self.stamp, first: only.start, end: only.end, onward }
+    }
+
+    fn count(&self) -> u32 {
+        u32::try_from(self.places.len()).unwrap_or(u32::MAX)
     }
 
     /// The place at an index that [`Memo::reach`] gave.
@@ -128,8 +183,7 @@ impl Memo {
 
     /// One step on from some places; from the tree itself where there are none yet.
     fn step(&mut self, tree: &Tree<'_>, from: Option<Known>, step: &Step) -> Known {
-        let count = |it: &Vec<u32>| u32::try_from(it.len()).unwrap_or(u32::MAX);
-        let first = count(&self.places);
+        let first = self.count();
         let mut onward = true;
         match from {
             None => self.into(tree, step, &mut onward),
@@ -142,7 +196,7 @@ impl Memo {
                 }
             }
         }
-        Known { stamp: self.stamp, first, end: count(&self.places), onward }
+        Known { stamp: self.stamp, first, end: self.count(), onward }
     }
 
     fn into(&mut self, value: &Tree<'_>, step: &Step, onward: &mut bool) {
@@ -159,6 +213,15 @@ impl Memo {
             }
             _ => {}
         }
+    }
+}
+
+fn note(known: &mut Vec<Known>, at: usize, what: Known) {
+    if known.len() <= at {
+        known.resize(at + 1, Known::default());
+    }
+    if let Some(slot) = known.get_mut(at) {
+        *slot = what;
     }
 }
 
@@ -268,6 +331,34 @@ pub(super) mod tests {
                         prop_assert_eq!(reached, walked, "{} in {}", path, body);
                     } else {
                         prop_assert!(body.contains("a.b") || body.contains('\\'), "{}", body);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_field_lies_where_its_paths_lead(bodies in prop::collection::vec(bodies(), 1..4)) {
+            let (mut memo, mut numbers) = (Memo::default(), Numbers::default());
+            let paths = PATHS.map(Path::parse);
+            let numbered: Vec<_> =
+                paths.iter().map(|it| (it, numbers.of(Root::RequestObject, it))).collect();
+            for body in &bodies {
+                memo.clear();
+                let mut parts = Parts::default();
+                parts.read(body);
+                let tree = parts.tree(body).unwrap();
+                // Fields of three paths that overlap, each twice: as it is found, and as known.
+                for _ in 0..2 {
+                    for (field, paths) in (0..).zip(numbered.windows(3)) {
+                        let each = paths.iter().map(|it| (it.0, &*it.1));
+                        let found = memo.field(&tree, field, each.clone());
+                        let found: Option<Vec<_>> =
+                            found.map(|it| it.map(|at| memo.place(at)).collect());
+                        let one = |it: (&Path, &[u32])| memo.reach(&tree, it.0, it.1);
+                        let reached: Option<Vec<_>> = each.map(one).collect();
+                        let want: Option<Vec<_>> = reached
+                            .map(|it| it.into_iter().flatten().map(|at| memo.place(at)).collect());
+                        prop_assert_eq!(found, want, "{} in {}", field, body);
                     }
                 }
             }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::derived::Reason;
 use super::memo::Memo;
 use super::path::Path;
+use super::shared::Judged;
 use super::tree::{Parts, Tree};
 use super::wanted::Wanted;
 use super::{patch, prefilter, raw, spare};
@@ -77,6 +78,7 @@ pub struct Scratch {
     /// Lists of earlier events, to be filled again.
     spare: RefCell<Vec<Parts>>,
     memo: RefCell<Memo>,
+    judged: Judged,
     /// Where the keys of the line stand, once they were asked for.
     keys: RefCell<Vec<Range<usize>>>,
     listed: Cell<bool>,
@@ -140,9 +142,16 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
         Context { event, scratch, audit: event.is_audit(), wanted: None }
     }
 
-    /// With the paths that have numbers: what is at them is then read alone, and remembered.
-    pub(super) fn wanting(self, wanted: &'c Wanted) -> Context<'c, 'e> {
+    /// For the rule set with this identity, by its paths that have numbers: what is at them is then
+    /// read alone, and remembered, as is what the set's shared parts say.
+    pub(super) fn of_set(self, wanted: &'c Wanted, identity: u64) -> Context<'c, 'e> {
+        self.scratch.judged.begin(identity);
         Context { wanted: Some(wanted), ..self }
+    }
+
+    /// What the shared parts of the set's rules say, where there is a set.
+    pub(super) fn judged(&self) -> Option<&'c Judged> {
+        self.wanted.map(|_| &self.scratch.judged)
     }
 
     /// The parsed value at a root. `None`: absent.
@@ -155,7 +164,7 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
         parts.tree(json)
     }
 
-    /// The parsed value at a root, as far as the numbered paths lead: for [`Context::reach`] alone.
+    /// The parsed value at a root, as far as the numbered paths lead: for [`Context::field`] alone.
     /// `None`: absent, or no paths were numbered.
     pub(super) fn wanted(&self, root: Root) -> Option<Tree<'c>> {
         let wanted = self.wanted?.root(root)?;
@@ -174,14 +183,14 @@ impl<'c, 'e: 'c> Context<'c, 'e> {
         }
     }
 
-    /// See [`Memo::reach`]; `tree` is what [`Context::wanted`] gives.
-    pub(super) fn reach(
+    /// See [`Memo::field`]; `tree` is what [`Context::wanted`] gives.
+    pub(super) fn field<'p>(
         &self,
         tree: &Tree<'_>,
-        path: &Path,
-        numbers: &[u32],
+        number: u32,
+        paths: impl Iterator<Item = (&'p Path, &'p [u32])> + Clone,
     ) -> Option<Range<u32>> {
-        self.scratch.memo.borrow_mut().reach(tree, path, numbers)
+        self.scratch.memo.borrow_mut().field(tree, number, paths)
     }
 
     /// See [`Memo::place`].

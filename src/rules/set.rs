@@ -9,6 +9,7 @@ use super::ir::Expr;
 use super::memo::Numbers;
 use super::prefilter::{self, Prefilter};
 use super::scratch::{Context, Scratch};
+use super::shared;
 use super::sight::Correlations;
 use crate::config::RuleMatching;
 use crate::event::Event;
@@ -59,6 +60,7 @@ impl RuleSet {
         assert_eq!(rules.len(), exprs.len());
         let mut numbers = Numbers::default();
         nodes.iter_mut().for_each(|it| it.number(&mut numbers));
+        shared::share(&mut nodes);
         let prefilter = Prefilter::new(&nodes);
         let hash = identity::set(&texts);
         let correlations = Correlations::default();
@@ -160,7 +162,7 @@ impl RuleSet {
         event: &'c Event<'e>,
         scratch: &'c Scratch,
     ) -> Context<'c, 'e> {
-        Context::new(event, scratch).wanting(self.numbers.wanted())
+        Context::new(event, scratch).of_set(self.numbers.wanted(), self.prefilter.identity())
     }
 
     /// Whether the index lets the event reach the rule: what it passes over is not judged.

@@ -39,6 +39,14 @@ impl Pattern {
         }
     }
 
+    /// The literal text, in lower case, and its place, where that and nothing else decides.
+    pub(super) fn plain(&self) -> Option<(Place, &str)> {
+        match &self.shape {
+            Shape::Literal(place, text) if !self.cased => Some((*place, text)),
+            _ => None,
+        }
+    }
+
     /// A literal, in lower case, that every text has which fits, and where. The longest one.
     pub(super) fn literal(&self) -> Option<(Place, String)> {
         match &self.shape {

@@ -9,8 +9,8 @@
 //! place and decides nothing.
 
 use super::key::{Key, Source};
-use super::word::{hash, same};
 use crate::event::{Event, Field};
+use crate::rules::table::{hash, same};
 
 /// How many kinds of events are remembered. One displaces another in its place.
 const PLACES: usize = 1_024;

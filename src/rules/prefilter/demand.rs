@@ -42,6 +42,7 @@ pub(super) fn of(node: &Node) -> Vec<Demands<'_>> {
     let alternatives: Vec<Demands<'_>> = match node {
         Node::Any(parts) => parts.iter().flat_map(of).collect(),
         Node::All(parts) if parts.len() == 1 => parts.iter().flat_map(of).collect(),
+        Node::Shared(shared) => of(shared.node()),
         _ => return vec![demands(node)],
     };
     if alternatives.len() <= ALTERNATIVES_MAX { alternatives } else { vec![demands(node)] }
@@ -63,10 +64,11 @@ pub(super) fn demands(node: &Node) -> Demands<'_> {
         },
         Node::Null(access) => absent(access),
         Node::Exists(access) => present(access),
-        Node::Not(part) => match &**part {
+        Node::Not(part) => match part.itself() {
             Node::Exists(access) => absent(access),
             _ => Demands::default(),
         },
+        Node::Shared(shared) => demands(shared.node()),
         Node::Same { access, other, .. } => both(present(access), present(other)),
         Node::Related { left, right, .. } => both(rooted(left), rooted(right)),
         Node::Members { access, quantifier, .. } if quantifier.needs_a_member() => present(access),

@@ -96,6 +96,11 @@ impl Prefilter {
         tree
     }
 
+    /// Tells it from every other tree in the process.
+    pub(in crate::rules) fn identity(&self) -> u64 {
+        self.identity
+    }
+
     /// Fills the memory with the rules that could match, in their order, each once.
     pub(in crate::rules) fn candidates(&self, context: &Context<'_, '_>, memory: &mut Memory) {
         memory.begin(self.identity, self.lexicons.len());

@@ -3,14 +3,15 @@
 use aho_corasick::BuildError;
 
 use super::alike::Alike;
-use super::literal::Literals;
 use super::recent::Recent;
-use super::word::{Table, Word};
+use super::word::Word;
 use crate::event::{Field, short_run};
 use crate::rules::access::{Access, Scope};
 use crate::rules::derived::Derived;
+use crate::rules::ir::Place;
+use crate::rules::literals::Literals;
 use crate::rules::scratch::Context;
-use crate::rules::text::lower;
+use crate::rules::table::Table;
 use crate::rules::value::{Leaf, View};
 
 /// What a decision can be about.
@@ -72,7 +73,7 @@ impl Lexicon {
             present: number(&Word::Present),
             numbers: numbers.collect(),
             texts: Table::new(texts.collect()),
-            literals: if literal { Literals::new(&numbered)? } else { None },
+            literals: if literal { literals(&numbered)? } else { None },
         })
     }
 
@@ -154,12 +155,9 @@ impl Lexicon {
     fn leaf(&self, leaf: &Leaf<'_>, found: &mut Vec<u32>) {
         if let Some(text) = leaf.text() {
             if let Some(literals) = &self.literals {
-                literals.find(text, found);
-            } else if !self.texts.is_empty() {
-                // What is found as it is, is in lower case but for its ASCII letters.
-                let as_it_is = self.texts.find(text);
-                let other = as_it_is.is_none() && !text.is_ascii();
-                push(if other { self.texts.find(&lower(text)) } else { as_it_is }, found);
+                literals.find(text, &mut |word| found.push(word));
+            } else {
+                push(self.texts.find(text), found);
             }
         }
         if !self.numbers.is_empty()
@@ -170,6 +168,22 @@ impl Lexicon {
             push(known.and_then(|it| self.numbers.get(it)).map(|it| it.1), found);
         }
     }
+}
+
+/// `None`: none of the words is a text. The error is for more than an automaton can hold.
+fn literals(words: &[(Word, u32)]) -> Result<Option<Literals>, BuildError> {
+    let text = |(word, number): &'_ (Word, u32)| {
+        let (place, text) = match word {
+            Word::Contains(text) => (Place::Anywhere, text),
+            Word::Starts(text) => (Place::Start, text),
+            Word::Ends(text) => (Place::End, text),
+            Word::Text(text) => (Place::Whole, text),
+            Word::Absent | Word::Present | Word::Number(_) => return None,
+        };
+        Some((place, text.clone(), *number))
+    };
+    let texts: Vec<_> = words.iter().filter_map(text).collect();
+    if texts.is_empty() { Ok(None) } else { Literals::new(texts).map(Some) }
 }
 
 /// Not `extend`, which the compiler makes a loop of.

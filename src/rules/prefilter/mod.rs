@@ -3,9 +3,8 @@
 //! Most rules demand something of a field: a verb, a resource, a piece of the user agent. `demand`
 //! derives from a rule's compiled expression what an event must have if the rule is to match;
 //! `index` sorts all rules by that into a decision tree, which an event walks from the top; `key`
-//! says which words an event has, once each, and only where the tree asks; `word` and `literal` find
-//! a field's words in a table and in one Aho-Corasick pass, which `recent` spares where a value
-//! repeats; and `alike` spares the walk where an event repeats in all that the walk asks for.
+//! says which words an event has, once each, and only where the tree asks, which `recent` spares where
+//! a value repeats; and `alike` spares the walk where an event repeats in all that the walk asks for.
 //!
 //! **Invariant:** the candidates may be too many rules, never too few. What is not understood
 //! demands nothing.
@@ -15,7 +14,6 @@ mod asked;
 mod demand;
 mod index;
 mod key;
-mod literal;
 mod recent;
 mod share;
 mod told;

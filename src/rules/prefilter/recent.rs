@@ -1,7 +1,7 @@
 //! What was found in values met before: user agents, user names and the authorizer's reasons repeat
 //! all day, and looking a value up is several times cheaper than searching it again.
 
-use super::word::{hash, same};
+use crate::rules::table::{hash, same};
 
 /// How many values are remembered per key. A value displaces the one in its place.
 const PLACES: usize = 1_024;

@@ -33,12 +33,19 @@ fn event(line: &str) -> Event<'_> {
     event
 }
 
-/// The titles of the rules that match, by the index and by trying every one.
+/// The rules that match: by the index, with all that is remembered of other events and rules, and by
+/// trying each rule by itself with nothing to remember.
 fn both(rules: &RuleSet, scratch: &mut Scratch, line: &str) -> (Vec<RuleIndex>, Vec<RuleIndex>) {
     let event = event(line);
-    let (mut found, mut all) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
     rules.matches(&event, scratch, &mut found);
-    rules.matches_unindexed(&event, scratch, &mut all);
+    let alone = |index: &RuleIndex| {
+        let nothing = Scratch::default();
+        let context = scratch::Context::new(&event, &nothing);
+        let node = compile::compile(rules.expr(*index)).unwrap();
+        node.holds(access::Scope { context: &context, member: None })
+    };
+    let all = (0..rules.len()).map(RuleIndex::new).filter(alone).collect();
     (found, all)
 }
 

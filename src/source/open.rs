@@ -100,16 +100,18 @@ fn uncompressed(mut bytes: Box<dyn Read + Send>) -> io::Result<Stream> {
     let mut head = Vec::new();
     bytes.by_ref().take(ZSTD.len() as u64).read_to_end(&mut head)?;
     let (gzip, zstd) = (head.starts_with(&GZIP), head.starts_with(&ZSTD));
-    let whole = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(bytes));
+    let whole = Cursor::new(head).chain(bytes);
+    if !gzip && !zstd {
+        // Who reads has a buffer of its own.
+        return Ok(Stream { bytes: Box::new(whole), compressed: false });
+    }
+    let whole = BufReader::with_capacity(BUFFER_BYTES, whole);
     if gzip {
         return Ok(Stream { bytes: Box::new(MultiGzDecoder::new(whole)), compressed: true });
     }
-    if zstd {
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
-        decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-        return Ok(Stream { bytes: Box::new(decoder), compressed: true });
-    }
-    Ok(Stream { bytes: Box::new(whole), compressed: false })
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(whole)?;
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
+    Ok(Stream { bytes: Box::new(decoder), compressed: true })
 }
 
 /// The little that tells nearly every file from every other, without reading it all.

@@ -373,7 +373,9 @@ impl Node {
 
     /// What is judged first where all must hold. Exceptions come late: hardly any event is one.
     pub(super) fn rank(&self) -> u32 {
+        let sum = |parts: &[Node]| parts.iter().map(Node::rank).fold(0, u32::saturating_add);
         match self {
+            Node::All(parts) | Node::Any(parts) | Node::AtLeast(_, parts) => sum(parts),
             Node::Not(part) => part.rank().saturating_mul(2).saturating_add(50),
             Node::Shared(shared) => shared.cost(),
             _ => self.cost(),

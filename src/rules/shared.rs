@@ -49,7 +49,7 @@ impl Shared {
     pub(super) fn cost(&self) -> u32 {
         match self.answer {
             Answer::Event { places, .. } => {
-                (self.node.cost() / places.max(1)).saturating_add(KNOWN_COST)
+                (self.node.rank() / places.max(1)).saturating_add(KNOWN_COST)
             }
             Answer::Caller { .. } => KNOWN_COST,
         }

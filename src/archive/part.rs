@@ -30,6 +30,10 @@ pub const BYTES_MAX: u64 = 512 << 20;
 /// The compression level of every column. docs/decisions/003-skeleton-and-columns.md has the evidence.
 const ZSTD_LEVEL: i32 = 3;
 
+/// Bytes of a page of a body column, before compression. Neighbours are of one object and repeat each
+/// other, which a page's compressor sees as far as the page goes: 1 MiB takes 4 % more of the whole archive.
+const BODY_PAGE_BYTES: usize = 8 << 20;
+
 /// Why a part was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
@@ -61,7 +65,9 @@ pub fn properties() -> Result<WriterProperties, ParquetError> {
         .set_created_by(format!("kustos {}", env!("CARGO_PKG_VERSION")));
     // A dictionary of bodies would be a copy of them, and no filter can use their bounds.
     for name in ["request_object", "response_object"] {
-        properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
+        properties = properties
+            .set_column_dictionary_enabled(ColumnPath::from(name), false)
+            .set_column_data_page_size_limit(ColumnPath::from(name), BODY_PAGE_BYTES);
     }
     // Nearly every value is another one: a dictionary would be the column again. Neighbours are
     // of one object, so that their times and places differ by little.

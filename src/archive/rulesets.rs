@@ -36,8 +36,9 @@ pub enum RulesetError {
 /// Where they lie in an archive.
 const FOLDER: &str = "rulesets";
 
-/// The compression level: rule sets are small, and read once in years.
-const ZSTD_LEVEL: i32 = 19;
+/// The compression level: rule sets are small, read once in years, and packed by every start with
+/// other rules. At 19 the shipped ones took 80 ms for 6 % fewer bytes.
+const ZSTD_LEVEL: i32 = 9;
 
 /// A rule set that unpacks to more is none of ours: its file was exchanged.
 const UNPACKED_BYTES_MAX: u64 = 4 << 30;

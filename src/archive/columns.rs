@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BinaryBuilder, BinaryViewBuilder, Int32Builder, Int64Builder,
-    ListBuilder, StringArray, StringBuilder, TimestampMicrosecondArray,
-    TimestampMicrosecondBuilder,
+    ArrayRef, BinaryArray, BinaryBuilder, BinaryViewBuilder, Int32Builder, ListBuilder,
+    StringArray, StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    new_null_array,
 };
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field as ArrowField};
@@ -143,7 +143,6 @@ pub struct Columns {
     cuts: Vec<Builder>,
     decision: StringBuilder,
     decision_reason: StringBuilder,
-    latency: Int64Builder,
     provider: StringBuilder,
     integrity: StringBuilder,
     flaw: StringBuilder,
@@ -171,7 +170,6 @@ impl Columns {
             cuts: CUTS.iter().map(|it| Builder::of(it.form, rows)).collect(),
             decision: text(rows),
             decision_reason: text(rows),
-            latency: Int64Builder::with_capacity(rows),
             provider: text(rows),
             integrity: text(rows),
             flaw: text(0),
@@ -220,13 +218,7 @@ impl Columns {
         self.append_skeleton(row);
         self.decision.append_option(event.text(Field::Decision));
         self.decision_reason.append_option(event.text(Field::DecisionReason));
-        let time = event.micros(Field::StageTimestamp);
-        let received = event.micros(Field::RequestReceived);
-        // Of a time that is not told nothing can be said.
-        let told = time.filter(|_| !row.inferred(Field::StageTimestamp));
-        self.latency
-            .append_option(told.zip(received).map(|(end, start)| end.saturating_sub(start)));
-        if let Some(time) = time {
+        if let Some(time) = event.micros(Field::StageTimestamp) {
             let (first, last) = self.times.unwrap_or((time, time));
             self.times = Some((first.min(time), last.max(time)));
         }
@@ -255,7 +247,6 @@ impl Columns {
         self.cuts.iter_mut().for_each(Builder::null);
         self.decision.append_null();
         self.decision_reason.append_null();
-        self.latency.append_null();
         self.skeleton.append_value(verbatim(raw));
     }
 
@@ -328,7 +319,8 @@ impl Columns {
             ),
             ("decision", Arc::new(self.decision.finish())),
             ("decision_reason", Arc::new(self.decision_reason.finish())),
-            ("latency_us", Arc::new(self.latency.finish())),
+            // A query works it out from the times: see `query/computed.rs`.
+            ("latency_us", new_null_array(&DataType::Int64, count)),
             ("provider", Arc::new(self.provider.finish())),
             ("integrity", Arc::new(self.integrity.finish())),
             ("integrity_reason", Arc::new(self.flaw.finish())),

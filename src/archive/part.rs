@@ -71,7 +71,7 @@ pub fn properties() -> Result<WriterProperties, ParquetError> {
     }
     // Nearly every value is another one: a dictionary would be the column again. Neighbours are
     // of one object, so that their times and places differ by little.
-    for name in ["seq", "time", "received", "latency_us"] {
+    for name in ["seq", "time", "received"] {
         properties = properties
             .set_column_dictionary_enabled(ColumnPath::from(name), false)
             .set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);

@@ -6,9 +6,10 @@
 use datafusion::common::ScalarValue;
 use datafusion::functions_nested::expr_fn::array_has;
 use datafusion::logical_expr::{BinaryExpr, Expr, Like, Operator};
-use datafusion::prelude::{ident, lit};
+use datafusion::prelude::lit;
 
-use super::field::{Column, Kind, RAW};
+use super::computed;
+use super::field::{Column, Kind};
 use super::language::{Pattern, Piece, Query, Test};
 use super::line;
 
@@ -27,9 +28,9 @@ pub(super) fn condition(query: &Query) -> Expr {
     }
 }
 
-/// The column as the stored table has it; `raw` is made of others.
+/// The column as the stored table has it, or as it is made of others.
 fn value(column: &Column) -> Expr {
-    if column.name == RAW { line::text() } else { ident(column.name.as_str()) }
+    computed::column(&column.name).unalias()
 }
 
 fn passed(column: &Column, test: &Test) -> Expr {

@@ -13,6 +13,8 @@ pub mod time;
 #[cfg(feature = "sql")]
 mod answer;
 #[cfg(feature = "sql")]
+mod computed;
+#[cfg(feature = "sql")]
 mod dialect;
 #[cfg(feature = "sql")]
 mod line;

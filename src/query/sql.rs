@@ -15,6 +15,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 
 pub use super::answer::{ATTEMPTS_MAX, Answer, HELD_BYTES_MAX, SqlError};
+use super::computed;
 use super::dialect;
 use super::field::{self, RAW, RAW_BYTES};
 use super::language::Query;
@@ -208,18 +209,17 @@ fn visible() -> Vec<Expr> {
     let names = stored.fields().iter().map(|it| it.name().as_str());
     names
         .filter(|it| *it != schema::SKELETON)
-        .map(ident)
-        .chain([line::text().alias(RAW), line::bytes().alias(RAW_BYTES)])
+        .chain([RAW, RAW_BYTES])
+        .map(computed::column)
         .collect()
 }
 
 fn shown(name: &str) -> Result<Expr, SqlError> {
     if name == RAW_BYTES {
-        return Ok(line::bytes().alias(RAW_BYTES));
+        return Ok(computed::column(RAW_BYTES));
     }
     match field::find(name) {
-        Some(column) if column.name == RAW => Ok(line::text().alias(RAW)),
-        Some(column) => Ok(ident(column.name.as_str())),
+        Some(column) => Ok(computed::column(&column.name)),
         None => Err(SqlError::Column { name: name.to_owned(), nearest: field::nearest(name) }),
     }
 }

@@ -102,7 +102,13 @@ impl Glance {
         let fields: Vec<Field> = asked.fields().collect();
         let mut columns: Vec<Column> = columns().filter(|it| fields.contains(&it.field)).collect();
         columns.sort_by_key(|it| DIVERSE.contains(&it.field));
-        columns.iter_mut().for_each(|it| it.asking = asked.asking(it.field));
+        for column in &mut columns {
+            column.asking = asked.asking(column.field);
+            // Bodies are what is not to be read, and annotations are short.
+            if column.field == Field::Annotations && asked.tests(column.field) {
+                column.kind = Kind::Value;
+            }
+        }
         Some(Glance { asked, columns, shapes: Shapes::default() })
     }
 
@@ -384,7 +390,8 @@ fn open(asked: &Asked, field: Field, column: &Values<'_>, row: usize) -> Open {
     let unknown = || asked.open(field, Known::Unknown);
     let one = |array: &ArrayRef, at: usize| {
         if let Some(texts) = array.as_string_opt::<i32>().filter(|it| it.is_valid(at)) {
-            return asked.open(field, Known::Texts(&[texts.value(at)]));
+            let text = texts.value(at);
+            return asked.open(field, known(field, &[text], text));
         }
         match array.as_primitive_opt::<Int32Type>().filter(|it| it.is_valid(at)) {
             Some(numbers) => asked.open(field, Known::Number(numbers.value(at))),
@@ -409,6 +416,12 @@ fn open(asked: &Asked, field: Field, column: &Values<'_>, row: usize) -> Open {
             }
         }
     }
+}
+
+/// What the text of a column says of its field.
+fn known<'v>(field: Field, one: &'v [&'v str], text: &'v str) -> Known<'v> {
+    let json = CUTS.iter().any(|it| it.field == field && it.form == Form::Json);
+    if json { Known::Json(text) } else { Known::Texts(one) }
 }
 
 /// The bytes that a value is known by: a length of its own where there is none.

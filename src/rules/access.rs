@@ -187,7 +187,16 @@ impl Access {
         match self {
             Access::Indexed(field, _) => fields.contains(field),
             Access::Derived(derived) => derived.sources().iter().all(|it| fields.contains(it)),
-            _ => false,
+            Access::Annotation(_) => fields.contains(&Field::Annotations),
+            Access::Paths(paths, _) => {
+                let root = |it: &Rooted| it.root.field().is_some_and(|it| fields.contains(&it));
+                paths.iter().all(root)
+            }
+            Access::Computed(_)
+            | Access::Pod(..)
+            | Access::Loose { .. }
+            | Access::Member(_)
+            | Access::Itself => false,
         }
     }
 

@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use super::demand;
 use super::key::{Key, Source};
 use super::word::Word;
-use crate::event::Field;
+use crate::event::{Event, Field, Span};
+use crate::rules::access::Scope;
+use crate::rules::compile::Node;
+use crate::rules::scratch::{Context, Scratch};
 use crate::rules::set::RuleSet;
 use crate::rules::text::lower;
 
@@ -22,6 +25,8 @@ pub enum Known<'v> {
     Texts(&'v [&'v str]),
     /// It is this whole number.
     Number(i32),
+    /// It is this JSON text.
+    Json(&'v str),
     /// It is there, and no more is known of it.
     Something,
     /// Nothing is known of it.
@@ -31,13 +36,19 @@ pub enum Known<'v> {
 /// Which of the rules' alternatives an event may still meet, one bit each.
 pub type Open = Box<[u64]>;
 
-/// One of the words must be there.
+/// What an alternative asks of a field.
 #[derive(Debug)]
 struct Clause {
     alternative: usize,
-    /// Texts within a value, and not whole values.
-    within: bool,
-    words: Vec<Word>,
+    ask: Ask,
+}
+
+#[derive(Debug)]
+enum Ask {
+    /// One of the words must be there: texts within a value, or whole values.
+    Words { within: bool, words: Vec<Word> },
+    /// It must hold, and the field alone decides it.
+    Test(Node),
 }
 
 /// What the rules of a set ask of the fields of an audit event.
@@ -51,21 +62,27 @@ impl Asked {
     /// What a set asks of these fields. `None`: one of its rules asks nothing of them, so that every event may be its.
     pub fn of(rules: &RuleSet, fields: &[Field]) -> Option<Asked> {
         let mut asked = Asked { alternatives: 0, fields: BTreeMap::new() };
-        for demands in rules.nodes().iter().flat_map(demand::of) {
+        for node in rules.nodes().iter().flat_map(demand::alternatives) {
+            let alternative = asked.alternatives;
+            let mut ask = |field: Field, ask: Ask| {
+                asked.fields.entry(field).or_default().push(Clause { alternative, ask });
+            };
             let mut any = false;
-            for (key, words) in demands.clauses {
+            for (key, words) in demand::demands(node).clauses {
                 let (within, field) = match key {
                     Key::Values(Source::Field(field)) => (false, field),
                     Key::Literals(Source::Field(field)) => (true, field),
                     _ => continue,
                 };
-                if !fields.contains(&field) {
-                    continue;
+                if fields.contains(&field) {
+                    any = true;
+                    ask(field, Ask::Words { within, words: words.into_iter().collect() });
                 }
-                any = true;
-                let words = words.into_iter().collect();
-                let clause = Clause { alternative: asked.alternatives, within, words };
-                asked.fields.entry(field).or_default().push(clause);
+            }
+            for part in conjuncts(node, true) {
+                let by = fields.iter().find(|it| part.decided_by(&[**it]));
+                by.into_iter().for_each(|it| ask(*it, Ask::Test(part.clone())));
+                any |= by.is_some();
             }
             if !any {
                 return None;
@@ -73,6 +90,12 @@ impl Asked {
             asked.alternatives += 1;
         }
         Some(asked)
+    }
+
+    /// Whether any rule tests the values of the field, other than for words.
+    pub fn tests(&self, field: Field) -> bool {
+        let clauses = self.fields.get(&field).into_iter().flatten();
+        clauses.into_iter().any(|it| matches!(it.ask, Ask::Test(_)))
     }
 
     /// The fields that are asked for.
@@ -106,8 +129,19 @@ impl Asked {
             Known::Number(number) => vec![number.to_string().into()],
             _ => Vec::new(),
         };
+        let alone = Alone::new(field, known);
+        let event = alone.as_ref().map(Alone::event);
+        let scratch = Scratch::default();
+        let context = event.as_ref().map(|it| Context::new(it, &scratch));
+        let may = |node: &Node| context.as_ref().is_none_or(|it| may_satisfy(it, node));
         for clause in self.fields.get(&field).into_iter().flatten() {
-            if clause.words.iter().any(|word| met(word, clause.within, known, &texts)) {
+            let met = match &clause.ask {
+                Ask::Words { within, words } => {
+                    words.iter().any(|word| met(word, *within, known, &texts))
+                }
+                Ask::Test(node) => may(node),
+            };
+            if met {
                 continue;
             }
             if let Some(bits) = open.get_mut(clause.alternative / 64) {
@@ -118,6 +152,62 @@ impl Asked {
     }
 }
 
+/// The parts that must all hold if a part is to hold, or is not to: those without parts of their own.
+fn conjuncts(node: &Node, holds: bool) -> Vec<Node> {
+    let inner = |parts: &[Node]| parts.iter().flat_map(|it| conjuncts(it, holds)).collect();
+    match (node.itself(), holds) {
+        (Node::All(parts), true) | (Node::Any(parts), false) => inner(parts),
+        (Node::Not(part), _) => conjuncts(part, !holds),
+        (other, true) => vec![other.clone()],
+        (other, false) => vec![Node::Not(Box::new(other.clone()))],
+    }
+}
+
+/// An audit event of which one field is known.
+struct Alone {
+    field: Field,
+    /// What stands for the fields that every audit event has, and after it the value as JSON.
+    line: String,
+}
+
+impl Alone {
+    const OTHER: &str = "\"\"";
+
+    /// `None`: the value is not known.
+    fn new(field: Field, known: Known<'_>) -> Option<Alone> {
+        let value = match known {
+            Known::Absent => String::new(),
+            Known::Texts(texts) if LISTS.contains(&field) => serde_json::to_string(texts).ok()?,
+            Known::Texts([text]) => serde_json::to_string(text).ok()?,
+            Known::Number(number) => number.to_string(),
+            Known::Json(json) => json.to_owned(),
+            Known::Texts(_) | Known::Something | Known::Unknown => return None,
+        };
+        Some(Alone { field, line: format!("{}{value}", Alone::OTHER) })
+    }
+
+    fn event(&self) -> Event<'_> {
+        let number = |it: usize| u32::try_from(it).unwrap_or(u32::MAX);
+        let (start, end) = (number(Alone::OTHER.len()), number(self.line.len()));
+        let mut event = Event::of(&self.line);
+        event.set_extra_keys(false);
+        event.set(Field::AuditId, Span { start: 0, end: start });
+        event.set(Field::Stage, Span { start: 0, end: start });
+        if end > start {
+            event.set(self.field, Span { start, end });
+        }
+        event
+    }
+}
+
+/// Of what is taken for no audit event, the names may mean other places.
+fn may_satisfy(context: &Context<'_, '_>, node: &Node) -> bool {
+    !context.audit || node.holds(Scope { context, member: None })
+}
+
+/// Fields that are lists of texts.
+const LISTS: [Field; 3] = [Field::UserGroups, Field::ImpersonatedGroups, Field::SourceIps];
+
 /// Whether a value may have the word. `texts` are its members in lower case.
 fn met(word: &Word, within: bool, known: Known<'_>, texts: &[Cow<'_, str>]) -> bool {
     match (known, word) {
@@ -125,7 +215,7 @@ fn met(word: &Word, within: bool, known: Known<'_>, texts: &[Cow<'_, str>]) -> b
         (Known::Absent, word) => *word == Word::Absent,
         (_, Word::Present) => true,
         // What is there may be `null`.
-        (Known::Something, _) => true,
+        (Known::Something | Known::Json(_), _) => true,
         (_, Word::Absent) => false,
         (_, Word::Text(text)) if within => texts.iter().any(|it| it.contains(text.as_str())),
         (_, Word::Text(text)) => texts.iter().any(|it| it == text),
@@ -178,8 +268,20 @@ mod tests {
     }
 
     #[test]
+    fn what_the_value_alone_decides_closes() {
+        let asked = asked("a:\n  kustos.userKind: person\nb:\n  user.username: [alice, 'b*']\nc:\n  verb: get\n  user.username: carol\ncondition: a and not b and not c").unwrap();
+        for (user, want) in [("alice", false), ("BOB", false), ("carol", true), ("system:x", false)]
+        {
+            assert_eq!(open(&asked, Field::Username, Known::Texts(&[user])), want, "{user}");
+        }
+        assert!(!open(&asked, Field::Username, Known::Absent));
+        assert!(open(&asked, Field::Username, Known::Unknown));
+        assert!(open(&asked, Field::Verb, Known::Texts(&["get"])));
+    }
+
+    #[test]
     fn a_rule_that_asks_for_nothing_may_match_every_event() {
-        assert!(asked("a:\n  verb: get\ncondition: not a").is_none());
+        assert!(asked("a:\n  userAgent: x\ncondition: not a").is_none());
         assert!(asked("a:\n  requestURI: /x\ncondition: a").is_none());
         let either = asked("a:\n  verb: get\nb:\n  objectRef.resource: pods\ncondition: a or b");
         let either = either.unwrap();

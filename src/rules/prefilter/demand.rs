@@ -39,13 +39,17 @@ pub(super) struct Demands<'n> {
 /// The demands of a rule's alternatives. The rule can match an event only if all clauses of one of
 /// them are met, or the event has a key that this one's clauses rely on being absent.
 pub(super) fn of(node: &Node) -> Vec<Demands<'_>> {
-    let alternatives: Vec<Demands<'_>> = match node {
-        Node::Any(parts) => parts.iter().flat_map(of).collect(),
-        Node::All(parts) if parts.len() == 1 => parts.iter().flat_map(of).collect(),
-        Node::Shared(shared) => of(shared.node()),
-        _ => return vec![demands(node)],
+    alternatives(node).into_iter().map(demands).collect()
+}
+
+/// The parts of which a rule demands that one holds.
+pub(super) fn alternatives(node: &Node) -> Vec<&Node> {
+    let found: Vec<&Node> = match node.itself() {
+        Node::Any(parts) => parts.iter().flat_map(alternatives).collect(),
+        Node::All(parts) if parts.len() == 1 => parts.iter().flat_map(alternatives).collect(),
+        other => return vec![other],
     };
-    if alternatives.len() <= ALTERNATIVES_MAX { alternatives } else { vec![demands(node)] }
+    if found.len() <= ALTERNATIVES_MAX { found } else { vec![node] }
 }
 
 pub(super) fn demands(node: &Node) -> Demands<'_> {

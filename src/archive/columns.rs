@@ -17,7 +17,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::marks::{self, Marks};
 use super::schema::{self, CUTS, Cut, Form, SKELETON, VERBATIM};
-use super::skeleton::{Gap, Rebuilder, canonical, strip, write_int, write_text};
+use super::skeleton::{Gap, ListWriter, Rebuilder, canonical, strip, write_int};
 use crate::decode::{Provider, Row};
 use crate::event::{self, Event, Field, Flaw, Integrity, Span};
 
@@ -386,18 +386,14 @@ fn append_list(
     json: &str,
     scratch: &mut Vec<u8>,
 ) -> bool {
-    // As `skeleton::write_list` does, whose bytes these have to be.
     scratch.clear();
+    let mut list = ListWriter::begin(scratch);
     event::strings(json, |member| {
         builder.values().append_value(&member);
-        scratch.push(if scratch.is_empty() { b'[' } else { b',' });
-        write_text(&member, scratch);
+        list.member(&member);
     });
+    list.end();
     builder.append(true);
-    if scratch.is_empty() {
-        scratch.push(b'[');
-    }
-    scratch.push(b']');
     scratch == json.as_bytes()
 }
 

@@ -109,16 +109,39 @@ fn write_char(letter: char, out: &mut Vec<u8>) {
     }
 }
 
+/// Writes a JSON array of strings without white space, one after the other.
+pub struct ListWriter<'o> {
+    out: &'o mut Vec<u8>,
+    /// What stands before the next member.
+    before: u8,
+}
+
+impl ListWriter<'_> {
+    /// Begins an array at the end of `out`.
+    pub fn begin(out: &mut Vec<u8>) -> ListWriter<'_> {
+        ListWriter { out, before: b'[' }
+    }
+
+    /// Adds a member.
+    pub fn member(&mut self, text: &str) {
+        self.out.push(std::mem::replace(&mut self.before, b','));
+        write_text(text, self.out);
+    }
+
+    /// Ends the array.
+    pub fn end(self) {
+        if self.before == b'[' {
+            self.out.push(b'[');
+        }
+        self.out.push(b']');
+    }
+}
+
 /// Writes a JSON array of strings without white space.
 pub fn write_list<'a>(members: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
-    out.push(b'[');
-    for (index, member) in members.enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        write_text(member, out);
-    }
-    out.push(b']');
+    let mut list = ListWriter::begin(out);
+    members.for_each(|it| list.member(it));
+    list.end();
 }
 
 /// Writes a JSON integer.

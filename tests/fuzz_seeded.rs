@@ -9,14 +9,14 @@
 )]
 
 use kustos::decode;
-use kustos::event::{Event, Field, Flaw};
-use serde::de::IgnoredAny;
-use serde_json::Value;
 
+#[path = "differential/decoder.rs"]
+mod decoder;
 #[path = "differential/random.rs"]
 #[allow(dead_code, reason = "this test uses a part of it")]
 mod random;
 
+use decoder::difference;
 use random::Random;
 
 /// Lines that are altered unless more are asked for: some seconds in a development build.
@@ -49,17 +49,6 @@ const PIECES: [&[u8]; 22] = [
     b"\x00",
     b"\xff",
     b"\"verb\":\"get\",",
-];
-
-/// Fields whose text is compared.
-const TEXTS: [(Field, &str); 7] = [
-    (Field::AuditId, "/auditID"),
-    (Field::Stage, "/stage"),
-    (Field::Verb, "/verb"),
-    (Field::Username, "/user/username"),
-    (Field::Resource, "/objectRef/resource"),
-    (Field::Name, "/objectRef/name"),
-    (Field::RequestUri, "/requestURI"),
 ];
 
 #[test]
@@ -122,27 +111,4 @@ fn repeat_a_member(line: &mut Vec<u8>, random: &mut Random) {
     let member = line[commas[one]..commas[one + 1]].to_vec();
     let at = random.pick(&commas);
     drop(line.splice(at..at, member));
-}
-
-/// How the decoder's answer differs from `serde_json`'s.
-fn difference(line: &[u8]) -> Option<String> {
-    // Numbers that no f64 holds are JSON, so the verdict is that of a reader that keeps none.
-    let theirs =
-        serde_json::from_slice::<IgnoredAny>(line).is_ok() && std::str::from_utf8(line).is_ok();
-    match decode::line(line) {
-        Ok(event) if theirs => fields_differ(&event, line),
-        Err(Flaw::NotAnObject) if theirs => None,
-        Err(_) if !theirs => None,
-        ours => Some(format!("serde_json takes it: {theirs}, the decoder: {:?}", ours.err())),
-    }
-}
-
-fn fields_differ(event: &Event<'_>, line: &[u8]) -> Option<String> {
-    // Half a surrogate pair is JSON that `Value` does not hold; there is nothing to compare with.
-    let value: Value = serde_json::from_slice(line).ok()?;
-    TEXTS.iter().find_map(|(field, path)| {
-        let theirs = value.pointer(path).and_then(Value::as_str);
-        let ours = event.text(*field);
-        (ours.as_deref() != theirs).then(|| format!("{path}: {ours:?}, serde_json: {theirs:?}"))
-    })
 }

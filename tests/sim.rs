@@ -147,13 +147,19 @@ impl World {
             move |job| worker.work(job)
         };
         let enter = move |entrance| told.send(entrance).unwrap();
-        lanes::run(Width { workers: 1, lane_chunks_max: 2 }, &rules, enter, make, |exit| {
-            let entrance = entrances.recv().unwrap();
-            match to_the_end {
-                true => self.finish(&entrance, exit, &mut archivist),
-                false => self.work(&entrance, exit, &mut archivist, disk),
-            }
-        });
+        lanes::run(
+            Width { workers: 1, lane_chunks_max: 2, ..Width::default() },
+            &rules,
+            enter,
+            make,
+            |exit| {
+                let entrance = entrances.recv().unwrap();
+                match to_the_end {
+                    true => self.finish(&entrance, exit, &mut archivist),
+                    false => self.work(&entrance, exit, &mut archivist, disk),
+                }
+            },
+        );
         self.senders().for_each(|it| it.forget());
         // Whoever waits for an answer is told that there is none.
         drop(archivist);

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BinaryBuilder, BinaryViewBuilder, Int32Builder, ListBuilder,
-    StringArray, StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
-    new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BinaryViewBuilder, Int32Builder,
+    ListBuilder, StringArray, StringBuilder, TimestampMicrosecondArray,
+    TimestampMicrosecondBuilder, new_null_array,
 };
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field as ArrowField};
@@ -41,6 +41,26 @@ pub struct Batch {
     /// The earliest and the latest stage time, µs.
     pub times: Option<(i64, i64)>,
 }
+
+impl Batch {
+    /// Bytes of memory that its rows take until they are written, with their lines, which stand in `lines`. Several batches
+    /// of one chunk share those: each counts its own.
+    pub fn bytes_held(&self, lines: &Buffer) -> u64 {
+        let of_column = |column: &ArrayRef| match column.as_binary_view_opt() {
+            None => column.get_buffer_memory_size(),
+            Some(views) => {
+                let own = views.data_buffers().iter().filter(|it| it.as_ptr() != lines.as_ptr());
+                own.map(Buffer::capacity).sum::<usize>() + size_of_val(&**views.views())
+            }
+        };
+        let columns = self.rows.columns().iter().map(of_column).sum::<usize>();
+        self.bytes_in + (columns + self.ordinals.len() * ROW_BYTES) as u64
+    }
+}
+
+/// What a row takes beside its columns: its ordinal, leaf and mark, 44 bytes; the key it is sorted by and its place in
+/// the order, 120; its leaf twice more on the way into the catalog; and half as much again for gaps.
+const ROW_BYTES: usize = 336;
 
 enum Builder {
     Text(StringBuilder),

@@ -6,19 +6,28 @@ use std::time::Duration;
 use super::catalog::{Catalog, CatalogError, SegmentRow};
 use super::index::{BuildError, Made, Upkeep};
 use super::ledger::{LedgerError, Manifest};
+use super::merge;
+use super::part;
 use super::recover::Archive;
 use super::retain;
 use super::segment::{self, SegmentError};
 use super::stored::StoredFile;
 use crate::durable::{self, DurableError};
 use crate::hex::hex;
-use crate::seal::tree;
+use crate::seal::tree::Tree;
+
+/// Rows of a segment, unless it is to have fewer: sixteen full row groups are more than a segment of audit events has.
+const SEGMENT_ROWS_MAX: u64 = 16 * part::ROWS_MAX as u64;
 
 /// When parts become a segment, and how long it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Bytes of lines after which a segment is sealed.
     pub segment_bytes_max: u64,
+    /// Rows after which a segment is sealed, however few bytes they have.
+    pub segment_rows_max: u64,
+    /// Bytes of decoded columns that are held while parts are merged.
+    pub merge_bytes_max: usize,
     /// Age of the oldest part after which a segment is sealed.
     pub segment_age_max: Duration,
     /// How long events are kept.
@@ -31,6 +40,8 @@ impl Default for Policy {
     fn default() -> Policy {
         Policy {
             segment_bytes_max: 1 << 30,
+            segment_rows_max: SEGMENT_ROWS_MAX,
+            merge_bytes_max: merge::HELD_BYTES_MAX,
             segment_age_max: Duration::from_secs(15 * 60),
             keep: retain::KEEP_DEFAULT,
             ruleset: None,
@@ -104,7 +115,7 @@ pub fn seal_due(
     for group in &groups {
         // A crash up to `catalog.seal` leaves a file without a row and the parts as they were.
         let upkeep = Upkeep::due(&archive.catalog)?;
-        let written = write(&archive.dir, group, upkeep, now)?;
+        let written = write(&archive.dir, group, upkeep, policy.merge_bytes_max, now)?;
         record(archive, policy, group, written)?;
     }
     Ok(groups.len())
@@ -137,7 +148,9 @@ fn groups(parts: Vec<StoredFile>, policy: &Policy, now: i64, all: bool) -> Vec<V
         });
         let Some(group) = open.get_mut(at) else { continue };
         group.push(part);
-        if group.iter().map(|it| it.bytes_in).sum::<u64>() >= policy.segment_bytes_max {
+        let (rows, bytes) =
+            group.iter().fold((0, 0), |(rows, bytes), it| (rows + it.rows, bytes + it.bytes_in));
+        if bytes >= policy.segment_bytes_max || rows >= policy.segment_rows_max {
             full.push(open.swap_remove(at));
         }
     }
@@ -162,9 +175,10 @@ pub fn write(
     dir: &Path,
     parts: &[StoredFile],
     upkeep: Upkeep,
+    merge_bytes_max: usize,
     now: i64,
 ) -> Result<Written, SealError> {
-    let file = segment::write(dir, parts, now)?;
+    let file = segment::write(dir, parts, merge_bytes_max, now)?;
     let runs = upkeep.carry_out(dir, &file)?;
     Ok(Written { file, runs })
 }
@@ -180,16 +194,18 @@ pub fn record(
     parts: &[StoredFile],
     Written { file, runs }: Written,
 ) -> Result<(), SealError> {
-    let mut leaves = Vec::new();
+    let mut events = Tree::default();
     let mut sources = Vec::new();
     for part in parts {
-        let (of_part, read) = archive.catalog.part_proof(&part.id)?;
-        leaves.extend(of_part);
+        // The leaves of one part at a time: all of a segment are more than its merge may hold.
+        let (leaves, read) = archive.catalog.part_proof(&part.id)?;
+        let (hashes, rest) = leaves.as_chunks::<32>();
+        assert!(rest.is_empty() && hashes.len() as u64 == part.rows, "a leaf a row");
+        hashes.iter().for_each(|it| events.push(*it));
         sources.push(serde_json::from_str(&read).unwrap_or(serde_json::Value::Null));
     }
-    let (hashes, rest) = leaves.as_chunks::<32>();
-    assert!(rest.is_empty() && hashes.len() as u64 == file.rows, "a leaf a row");
-    let event_root = hex(&tree::root(hashes.iter().copied()));
+    assert_eq!(file.rows, parts.iter().map(|it| it.rows).sum::<u64>(), "a row of a part each");
+    let event_root = hex(&events.root());
     let (ledger_index, previous) = archive.catalog.ledger_head()?;
     let retain_until = retain::until(&file, policy.keep);
     let manifest = Manifest {

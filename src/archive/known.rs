@@ -19,7 +19,7 @@ use crate::seal::leaf::{Hash, leaf};
 
 /// Marks that are held, in two generations of half as many. They fill two tables of 2^20 places: 19 MB, and
 /// at 1,600 events a second 10 to 19 minutes.
-const MARKS_MAX: usize = 2 * 917_504;
+pub const MARKS_MAX: usize = 2 * 917_504;
 
 /// Slices of time of one generation. Genuine logs fill each with thousands of events; without a
 /// bound, whoever makes the times up fills the memory with empty ones.
@@ -102,6 +102,11 @@ impl Default for Known {
 }
 
 impl Known {
+    /// Holds no more marks than that.
+    pub fn holding(marks_max: usize) -> Known {
+        Known { marks_max, ..Known::default() }
+    }
+
     /// Cuts marks to a few bits and holds few of them, so that nothing but the comparison of
     /// leaves keeps events apart.
     #[cfg(test)]

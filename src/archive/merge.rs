@@ -1,6 +1,6 @@
 //! Small parts -> one sorted row group of a segment.
 //!
-//! One rule: decoded columns of more than [`HELD_BYTES_MAX`] are never held. The parts are read again for each few columns
+//! One rule: decoded columns of more than a given number of bytes are never held. The parts are read again for each few columns
 //! instead, and for each stretch of a column that is more by itself.
 
 use std::io::Write;
@@ -21,8 +21,8 @@ use super::schema;
 use super::segment::SegmentError;
 use super::stored::StoredFile;
 
-/// Decoded columns that are held at a time. A sidecar seals a segment beside all else it does.
-pub(super) const HELD_BYTES_MAX: usize = 12 << 20;
+/// Decoded columns that are held at a time, unless less is to be. A sidecar seals a segment beside all else it does.
+pub const HELD_BYTES_MAX: usize = 12 << 20;
 
 /// Merges parts into the next row group of the file.
 ///
@@ -32,19 +32,21 @@ pub(super) fn write<W: Write + Send>(
     file: &mut SerializedFileWriter<W>,
     factory: &ArrowRowGroupWriterFactory,
     parts: &[&StoredFile],
+    held_bytes_max: usize,
 ) -> Result<(), SegmentError> {
+    let parts = Parts { parts, held_bytes_max };
     let schema = schema::events();
     let fields = schema.fields();
-    let Survey { order, sizes, all } = Survey::of(parts, fields)?;
+    let Survey { order, sizes, all } = Survey::of(&parts, fields)?;
     let mut writers = factory.create_column_writers(file.flushed_row_groups().len())?.into_iter();
     let mut out = file.next_row_group()?;
     let mut from = 0;
     while let Some(first) = fields.get(from) {
-        let next = fitting(&sizes, from);
+        let next = fitting(&sizes, from, held_bytes_max);
         let columns = fields.get(from..next).unwrap_or_default();
-        let whole = sizes.get(from).is_none_or(|it| *it <= HELD_BYTES_MAX);
+        let whole = sizes.get(from).is_none_or(|it| *it <= held_bytes_max);
         let all_rows = || std::iter::once(0..order.len()).collect();
-        let stretches = if whole { all_rows() } else { stretches(parts, first, &order)? };
+        let stretches = if whole { all_rows() } else { stretches(&parts, first, &order)? };
         let mut open: Vec<_> = columns.iter().zip(writers.by_ref().take(columns.len())).collect();
         if open.len() < columns.len() {
             return Err(ParquetError::General("a column too many".to_owned()).into());
@@ -55,11 +57,11 @@ pub(super) fn write<W: Write + Send>(
             let (batches, order) = match &all {
                 Some(all) => (all, order),
                 None if whole => {
-                    read = batches(parts, columns, |_, it| Ok(it))?;
+                    read = batches(&parts, columns, |_, it| Ok(it))?;
                     (&read, order)
                 }
                 None => {
-                    (read, places) = chosen(parts, columns, order)?;
+                    (read, places) = chosen(&parts, columns, order)?;
                     (&read, places.as_slice())
                 }
             };
@@ -76,6 +78,12 @@ pub(super) fn write<W: Write + Send>(
     Ok(())
 }
 
+/// What is merged, and how much of it may be held.
+struct Parts<'p> {
+    parts: &'p [&'p StoredFile],
+    held_bytes_max: usize,
+}
+
 /// A batch, and a row of it.
 type Place = (usize, usize);
 
@@ -90,14 +98,14 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(parts: &[&StoredFile], fields: &Fields) -> Result<Survey, SegmentError> {
+    fn of(parts: &Parts<'_>, fields: &Fields) -> Result<Survey, SegmentError> {
         let mut sizes = vec![0; fields.len()];
         let mut held = Some(Vec::new());
         let keys = batches(parts, fields, |_, batch| {
             for (size, field) in sizes.iter_mut().zip(fields) {
                 *size += column(&batch, field)?.get_array_memory_size();
             }
-            if sizes.iter().sum::<usize>() > HELD_BYTES_MAX {
+            if sizes.iter().sum::<usize>() > parts.held_bytes_max {
                 held = None;
             }
             let keys = KEY_COLUMNS.map(|name| batch.schema().index_of(name));
@@ -115,11 +123,11 @@ impl Survey {
 }
 
 /// Up to which column those from this one on may be held together; one at least.
-fn fitting(sizes: &[usize], from: usize) -> usize {
+fn fitting(sizes: &[usize], from: usize, held_bytes_max: usize) -> usize {
     let mut sum = 0;
     let fit = sizes.iter().skip(from).take_while(|it| {
         sum += **it;
-        sum <= HELD_BYTES_MAX
+        sum <= held_bytes_max
     });
     from + fit.count().max(1)
 }
@@ -127,15 +135,15 @@ fn fitting(sizes: &[usize], from: usize) -> usize {
 /// Every batch of some columns of the parts, in their order, as what `make` makes of it. The same rows are in the same
 /// batch whatever the columns are.
 fn batches<T>(
-    parts: &[&StoredFile],
+    parts: &Parts<'_>,
     columns: &[FieldRef],
     mut make: impl FnMut(usize, RecordBatch) -> Result<T, SegmentError>,
 ) -> Result<Vec<T>, SegmentError> {
     let names: Vec<&str> = columns.iter().map(|it| it.name().as_str()).collect();
     let mut made = Vec::new();
-    for part in parts {
+    for part in parts.parts {
         let each = part.bytes_in.div_ceil(part.rows.max(1)).max(1);
-        let rows = usize::try_from(HELD_BYTES_MAX as u64 / 4 / each).unwrap_or(usize::MAX);
+        let rows = usize::try_from(parts.held_bytes_max as u64 / 4 / each).unwrap_or(usize::MAX);
         for batch in read::batches_by(&part.path, &names, rows.max(1))? {
             made.push(make(made.len(), batch.map_err(ReadError::arrow(&part.path))?)?);
         }
@@ -145,7 +153,7 @@ fn batches<T>(
 
 /// The rows at these places of a column, and the places they have now.
 fn chosen(
-    parts: &[&StoredFile],
+    parts: &Parts<'_>,
     columns: &[FieldRef],
     order: &[Place],
 ) -> Result<(Vec<RecordBatch>, Vec<Place>), SegmentError> {
@@ -168,7 +176,7 @@ fn chosen(
 
 /// The order in stretches of which each holds no more of a column than may be held, or one row.
 fn stretches(
-    parts: &[&StoredFile],
+    parts: &Parts<'_>,
     field: &FieldRef,
     order: &[Place],
 ) -> Result<Vec<Range<usize>>, SegmentError> {
@@ -178,7 +186,7 @@ fn stretches(
     let (mut found, mut from, mut sum) = (Vec::new(), 0, 0);
     for (at, (batch, row)) in order.iter().enumerate() {
         let length = lengths.get(*batch).and_then(|it| it.get(*row)).copied().unwrap_or(0) as usize;
-        if sum + length > HELD_BYTES_MAX && at > from {
+        if sum + length > parts.held_bytes_max && at > from {
             found.push(from..at);
             (from, sum) = (at, 0);
         }

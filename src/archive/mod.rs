@@ -15,7 +15,7 @@ pub mod keep;
 pub mod known;
 pub mod ledger;
 pub mod marks;
-mod merge;
+pub mod merge;
 pub mod outbox;
 pub mod part;
 pub mod read;

@@ -26,6 +26,17 @@ pub struct FindingRow {
     pub sinks: Vec<String>,
 }
 
+impl FindingRow {
+    /// Bytes of memory that it takes until it is recorded: the commit has a copy of it.
+    pub fn bytes_held(&self) -> u64 {
+        let texts = [&self.id, &self.rule, &self.title, &self.level, &self.cluster, &self.body];
+        let length = |it: &String| size_of::<String>() + it.len();
+        let held =
+            texts.into_iter().chain(&self.time).chain(&self.sinks).map(length).sum::<usize>();
+        2 * held as u64
+    }
+}
+
 /// A finding that is to be sent to one sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {

@@ -57,7 +57,12 @@ impl From<ParquetError> for SegmentError {
 ///
 /// # Errors
 /// When a part cannot be read or the file not be written. Nothing is recorded then.
-pub fn write(dir: &Path, parts: &[StoredFile], now: i64) -> Result<StoredFile, SegmentError> {
+pub fn write(
+    dir: &Path,
+    parts: &[StoredFile],
+    merge_bytes_max: usize,
+    now: i64,
+) -> Result<StoredFile, SegmentError> {
     let (Some(first), Some(last)) = (parts.first(), parts.last()) else {
         return Err(ParquetError::General("a segment without parts".to_owned()).into());
     };
@@ -71,9 +76,10 @@ pub fn write(dir: &Path, parts: &[StoredFile], now: i64) -> Result<StoredFile, S
     let file =
         durable::step_on("a segment is created", || File::create(&beside)).map_err(failed)?;
     let refused = || failed(io::Error::from(io::ErrorKind::StorageFull));
-    let written =
-        durable::step_filling("a segment is written", &file, refused, || encode(&file, parts))
-            .and_then(|()| durable::sync_file(&file).map_err(failed));
+    let written = durable::step_filling("a segment is written", &file, refused, || {
+        encode(&file, parts, merge_bytes_max)
+    })
+    .and_then(|()| durable::sync_file(&file).map_err(failed));
     if let Err(error) = written {
         // What did not fit on the disk must not keep the next commit from fitting.
         durable::remove(&beside).map_err(PartError::from)?;
@@ -118,7 +124,7 @@ pub fn digest(path: &Path) -> io::Result<(String, u64)> {
     }
 }
 
-fn encode(file: &File, parts: &[StoredFile]) -> Result<(), SegmentError> {
+fn encode(file: &File, parts: &[StoredFile], merge_bytes_max: usize) -> Result<(), SegmentError> {
     let writer =
         ArrowWriter::try_new(BufWriter::new(file), schema::events(), Some(part::properties()?))?;
     let (mut writer, factory) = writer.into_serialized_writer()?;
@@ -131,13 +137,13 @@ fn encode(file: &File, parts: &[StoredFile]) -> Result<(), SegmentError> {
         let (rows, bytes) =
             small.iter().fold((0, 0), |(rows, bytes), it| (rows + it.rows, bytes + it.bytes_in));
         if rows + part.rows > part::ROWS_MAX as u64 || bytes + part.bytes_in > part::BYTES_MAX {
-            merge::write(&mut writer, &factory, &small)?;
+            merge::write(&mut writer, &factory, &small, merge_bytes_max)?;
             small.clear();
         }
         small.push(part);
     }
     if !small.is_empty() {
-        merge::write(&mut writer, &factory, &small)?;
+        merge::write(&mut writer, &factory, &small, merge_bytes_max)?;
     }
     writer.close()?;
     Ok(())
@@ -210,7 +216,7 @@ mod tests {
             .windows(2)
             .map(|it| part(dir.path(), it[0], &(it[0]..it[1]).map(line).collect::<Vec<_>>()))
             .collect();
-        let segment = write(dir.path(), &parts, 0).unwrap();
+        let segment = write(dir.path(), &parts, merge::HELD_BYTES_MAX, 0).unwrap();
         assert_eq!(segment.rows, bounds[3] as u64);
         let mut seen = std::collections::BTreeSet::new();
         read::lines(&segment.path, |it| {
@@ -244,7 +250,7 @@ mod tests {
             .map(|it| part(dir.path(), it * 9, &(it * 9..it * 9 + 9).map(line).collect::<Vec<_>>()))
             .collect();
         assert!(parts.iter().map(|it| it.bytes_in).sum::<u64>() > merge::HELD_BYTES_MAX as u64);
-        let segment = write(dir.path(), &parts, 0).unwrap();
+        let segment = write(dir.path(), &parts, merge::HELD_BYTES_MAX, 0).unwrap();
         let mut seen = 0;
         read::lines(&segment.path, |it| {
             assert_eq!(it.bytes, line(it.seq).as_bytes());

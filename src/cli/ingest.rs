@@ -19,8 +19,9 @@ use crate::archive::recover::Archive;
 use crate::archive::rulesets;
 use crate::cause;
 use crate::clock::{Clock, SystemClock};
-use crate::config;
+use crate::config::{self, ByteSize};
 use crate::pipeline::archivist::{Archivist, Committed, Pace};
+use crate::pipeline::budget::{self, Budget};
 use crate::pipeline::ingest::{Job, Progress, ingest};
 use crate::pipeline::lanes::Width;
 use crate::rules::Level;
@@ -40,6 +41,7 @@ const EXAMPLES: &str = "\
 Examples:
   kustos ingest --archive /var/lib/kustos --cluster prod /var/log/kubernetes/audit
   kustos ingest --archive ./archive --rules ./my-rules audit-2026-*.log.gz
+  kustos ingest --archive ./archive --memory 200MB audit-2026-*.log.gz
   zcat old.gz | kustos ingest --archive ./archive --cluster prod -
 
 What was kept before is passed over, also after it was renamed or compressed. A line that is no
@@ -68,7 +70,11 @@ pub struct Args {
     /// Threads that decode and match [default: one for each core].
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
-    /// Rows after which a part is committed; fewer take less memory and make larger archives.
+    /// The most memory the process is to take, such as 200MB or 1GiB. Less makes smaller parts, and so more of them to
+    /// merge. Lines of more than a megabyte, and rules of one's own by the thousand, come on top.
+    #[arg(long, value_name = "SIZE", default_value_t = budget::DEFAULT)]
+    memory: ByteSize,
+    /// Rows after which a part is committed, if it was not for the sake of --memory before.
     #[arg(long, value_name = "N", default_value_t = crate::archive::part::ROWS_MAX as u64)]
     part_rows: u64,
     /// Leave the new parts for a later run to seal, instead of sealing them at the end.
@@ -124,6 +130,7 @@ pub fn run(args: &Args) -> Result<u8> {
     if let Some(why) = config::misnamed(&args.cluster) {
         return Err(Usage(format!("--cluster {why}")).into());
     }
+    let budget = Budget::of(args.memory).map_err(|it| Usage(format!("--memory: {it}")))?;
     let rules = args.rules.load()?;
     let inputs = args.inputs.find()?;
     let clock = Arc::new(SystemClock);
@@ -132,14 +139,18 @@ pub fn run(args: &Args) -> Result<u8> {
     let policy = Policy { ruleset: Some(rules.hash().to_owned()), ..Policy::default() };
     let routes = Arc::new(|_: &crate::detect::Finding| vec![SINK.to_owned()]);
     let archivist = Archivist::new(archive, clock.clone(), policy, routes, Pace::Full)?;
-    let mut archivist = archivist.with_rows_max(args.part_rows);
+    let mut archivist = archivist.within(&budget).with_rows_max(args.part_rows);
     let width = Width::default();
     let job = Job {
         inputs,
         cluster: args.cluster.as_str().into(),
         rules,
         clock,
-        width: Width { workers: args.workers.unwrap_or(width.workers), ..width },
+        width: Width {
+            workers: args.workers.unwrap_or(width.workers),
+            bytes_in_flight_max: budget.in_flight_bytes_max,
+            ..width
+        },
         line_bytes_max: LINE_BYTES_MAX,
         stop: stop_on_signal()?,
         progress: Arc::default(),

@@ -112,6 +112,7 @@ pub fn run(args: &Args) -> Result<u8> {
         width: Width {
             workers: config.workers.map_or(width.workers, |it| usize::from(it.get())),
             lane_chunks_max: usize::from(config.limits.lane_chunks_max.get()),
+            ..width
         },
         stop,
     };
@@ -211,6 +212,7 @@ fn archivist(
         segment_age_max: config.archive.segment_age_max.0,
         keep: config.archive.keep.0,
         ruleset: Some(rules.hash().to_owned()),
+        ..Policy::default()
     };
     let routes = Routes::of(sinks);
     let routes = Arc::new(move |it: &crate::detect::Finding| routes.sinks_for(it.rule.level));

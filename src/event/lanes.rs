@@ -290,11 +290,15 @@ mod tests {
             1 => Just("\\"), 1 => Just("\\\\\\"), 2 => Just("a"), 1 => Just("\u{fb}\u{17b}"),
             1 => Just("some text that fills a block, or most of it, with nothing at all in it"),
         ];
-        prop::collection::vec(piece, 0..150).prop_map(|it| it.concat().into_bytes())
+        prop::collection::vec(piece, 0..PIECES_MAX).prop_map(|it| it.concat().into_bytes())
     }
 
+    /// An interpreter takes many thousand times as long, and looks at every access.
+    const CASES: u32 = if cfg!(miri) { 8 } else { 4_000 };
+    const PIECES_MAX: usize = if cfg!(miri) { 12 } else { 150 };
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        #![proptest_config(ProptestConfig::with_cases(CASES))]
         #[test]
         fn every_way_of_looking_sees_the_same(text in texts(), at in 0_usize..70, levels in 0_usize..9) {
             let want = plainly(&text, at.min(text.len()), levels);

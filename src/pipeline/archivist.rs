@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::Budget;
 use super::correlating::{Correlating, Kept as Windows};
 use super::history::HistoryError;
 use super::lanes::{self, Stream};
@@ -151,11 +152,14 @@ pub struct Archivist {
     routes: Routes,
     pace: Pace,
     rows_max: u64,
+    held_max: u64,
     open: Open,
     rows: u64,
     since: Option<Duration>,
     sources: BTreeMap<i64, Kept>,
     findings: Vec<FindingRow>,
+    /// Bytes of memory that the findings take.
+    findings_held: u64,
     counts: BTreeMap<Arc<str>, Counts>,
     /// Of what was taken since the last commit.
     receipts: Vec<Receipt>,
@@ -184,6 +188,7 @@ impl Archivist {
         pace: Pace,
     ) -> Result<Archivist, CatalogError> {
         policy.agree(&archive.catalog)?;
+        let budget = Budget::default();
         let next_seq = archive.catalog.next_seq()?;
         Ok(Archivist {
             archive,
@@ -191,12 +196,14 @@ impl Archivist {
             policy,
             routes,
             pace,
-            rows_max: part::ROWS_MAX as u64,
+            rows_max: budget.part_rows_max,
+            held_max: budget.part_bytes_max,
             open: BTreeMap::new(),
             rows: 0,
             since: None,
             sources: BTreeMap::new(),
             findings: Vec::new(),
+            findings_held: 0,
             counts: BTreeMap::new(),
             receipts: Vec::new(),
             next_seq,
@@ -250,10 +257,20 @@ impl Archivist {
         self
     }
 
+    /// Takes no more memory than that.
+    #[must_use]
+    pub fn within(mut self, budget: &Budget) -> Archivist {
+        self.rows_max = budget.part_rows_max;
+        self.held_max = budget.part_bytes_max;
+        self.sieve = Sieve::holding(budget.marks_max);
+        self.policy = budget.bind(self.policy);
+        self.with_limits(budget.correlations)
+    }
+
     /// Commits after fewer rows than a full row group: less memory, larger files.
     #[must_use]
     pub fn with_rows_max(mut self, rows_max: u64) -> Archivist {
-        self.rows_max = rows_max.clamp(1, part::ROWS_MAX as u64);
+        self.rows_max = rows_max.clamp(1, self.rows_max);
         self
     }
 
@@ -266,15 +283,20 @@ impl Archivist {
         rules: &Arc<RuleSet>,
         counts: Option<&Counts>,
     ) -> Result<Option<Committed>, ArchivistError> {
-        let more = counts.map_or((0, 0), |it| (it.rows, it.bytes));
-        let (rows, bytes) = (self.rows + more.0, self.bytes() + more.1);
-        let over =
-            rows > self.rows_max || bytes > part::BYTES_MAX || self.open.len() > OPEN_PARTS_MAX;
-        let full = self.rows > 0 && over;
+        let full = self.since.is_some() && self.would_be_over(counts);
         let other = self.since.is_some() && self.correlating.is_other(rules);
         // What failed is repeated as it was: only so is it seen whether it had succeeded after all.
         let again = self.attempted.is_some();
         if full || other || again { self.commit().map(Some) } else { Ok(None) }
+    }
+
+    /// Whether what is held would be too much with that taken too.
+    fn would_be_over(&self, more: Option<&Counts>) -> bool {
+        let sum = |of: fn(&Counts) -> u64| self.counts.values().chain(more).map(of).sum::<u64>();
+        sum(|it| it.rows) > self.rows_max
+            || sum(|it| it.bytes) > part::BYTES_MAX
+            || sum(|it| it.held) + self.findings_held > self.held_max
+            || self.open.len() > OPEN_PARTS_MAX
     }
 
     /// Takes a finished chunk, without the events that are kept already.
@@ -348,11 +370,8 @@ impl Archivist {
                 tracing::warn!(error = cause::line(&error), "an alert waits for the next commit");
             }
         }
+        self.findings_held += rows.iter().map(FindingRow::bytes_held).sum::<u64>();
         self.findings.extend(rows);
-    }
-
-    fn bytes(&self) -> u64 {
-        self.counts.values().map(|it| it.bytes).sum()
     }
 
     /// How long the next commit can wait; zero: it is due.
@@ -452,6 +471,7 @@ impl Archivist {
         std::mem::take(&mut self.counts).values().for_each(|it| add(&mut committed.counts, it));
         self.open.clear();
         self.rows = 0;
+        self.findings_held = 0;
         self.since = None;
         self.sources.values_mut().for_each(|it| {
             it.moved = false;
@@ -546,6 +566,7 @@ fn row(finding: &Finding, sinks: Vec<String>) -> FindingRow {
 fn add(sum: &mut Counts, more: &Counts) {
     sum.rows += more.rows;
     sum.bytes += more.bytes;
+    sum.held += more.held;
     sum.bodies_unread += more.bodies_unread;
     sum.duplicates += more.duplicates;
     more.marked.iter().for_each(|(flaw, lines)| *sum.marked.entry(*flaw).or_default() += lines);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::in_force::InForce;
@@ -11,10 +11,15 @@ use super::stop::guarded;
 use crate::detect::Trouble;
 use crate::rules::RuleSet;
 use crate::seal::leaf::Chain;
+use crate::source::chunk::CHUNK_BYTES;
 use crate::source::{Chunk, Framing, Receipt};
 
 /// Chunks that wait for a worker, or for the archivist, unless configured otherwise.
 pub const LANE_CHUNKS_MAX: usize = 8;
+
+/// Bytes of chunks on their way from a source to the archivist, unless configured otherwise. The lanes bound
+/// how many wait, but not how long the lines are, nor how many come out while one before them takes long.
+pub const BYTES_IN_FLIGHT_MAX: u64 = 256 << 20;
 
 /// How long the exit waits before it looks whether it was asked for something else.
 pub(super) const PATIENCE: Duration = Duration::from_millis(50);
@@ -38,6 +43,8 @@ pub struct Stream {
 #[derive(Debug)]
 pub struct Job {
     index: u64,
+    /// What the gate counts of it.
+    weight: u64,
     /// What is to be done.
     pub load: Load,
     /// What judges it.
@@ -51,6 +58,16 @@ pub enum Load {
     Lines(Lines),
     /// What a source found wrong, in its place between the lines.
     Trouble(Trouble),
+}
+
+impl Load {
+    /// What the gate counts of it: a short chunk has its columns too, which are not shorter.
+    fn weight(&self) -> u64 {
+        match self {
+            Load::Lines(lines) => lines.chunk.bytes.len().max(CHUNK_BYTES) as u64,
+            Load::Trouble(_) => 0,
+        }
+    }
 }
 
 /// Lines of a stream, and whom to tell what became of them.
@@ -79,6 +96,7 @@ pub struct Entrance {
     jobs: SyncSender<Job>,
     next: Arc<AtomicU64>,
     rules: InForce,
+    gate: Arc<Gate>,
 }
 
 impl Entrance {
@@ -120,18 +138,34 @@ impl Entrance {
     }
 
     fn send(&self, load: Load) -> bool {
+        let weight = load.weight();
+        if !self.gate.enter(weight) {
+            return false;
+        }
         // In one step: a later chunk is never judged by an older set.
         let (index, rules) =
             self.rules.hold(|it| (self.next.fetch_add(1, Ordering::SeqCst), Arc::clone(it)));
-        self.jobs.send(Job { index, load, rules }).is_ok()
+        self.jobs.send(Job { index, weight, load, rules }).is_ok()
     }
 
     fn try_send(&self, load: Load) -> Result<(), NotNow> {
+        let weight = load.weight();
+        if !self.gate.try_enter(weight) {
+            return Err(NotNow::Full(load));
+        }
+        let sent = self.try_place(load, weight);
+        if sent.is_err() {
+            self.gate.leave(weight);
+        }
+        sent
+    }
+
+    fn try_place(&self, load: Load, weight: u64) -> Result<(), NotNow> {
         // A place in the order is taken only by what is in the lane: the exit waits for each place. Places
         // are given while the rules are held, so none is given between the two lines.
         self.rules.hold(|it| {
             let index = self.next.load(Ordering::SeqCst);
-            match self.jobs.try_send(Job { index, load, rules: Arc::clone(it) }) {
+            match self.jobs.try_send(Job { index, weight, load, rules: Arc::clone(it) }) {
                 Ok(()) => {
                     self.next.store(index + 1, Ordering::SeqCst);
                     Ok(())
@@ -140,6 +174,59 @@ impl Entrance {
                 Err(TrySendError::Disconnected(job)) => Err(NotNow::Ended(job.load)),
             }
         })
+    }
+}
+
+/// Lets chunks in as long as they are not too much together; one that alone is too much is let in when nothing
+/// else is on its way.
+#[derive(Debug)]
+struct Gate {
+    within: Mutex<Within>,
+    changed: Condvar,
+    bytes_max: u64,
+}
+
+#[derive(Debug, Default)]
+struct Within {
+    bytes: u64,
+    /// Nothing leaves any more.
+    ended: bool,
+}
+
+impl Gate {
+    fn new(bytes_max: u64) -> Gate {
+        Gate { within: Mutex::default(), changed: Condvar::new(), bytes_max }
+    }
+
+    fn is_full(&self, within: &Within, bytes: u64) -> bool {
+        !within.ended && within.bytes > 0 && within.bytes.saturating_add(bytes) > self.bytes_max
+    }
+
+    /// Waits until there is room. False: the pipeline has ended.
+    fn enter(&self, bytes: u64) -> bool {
+        let within = self.within.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_while(within, |it| self.is_full(it, bytes));
+        let mut within = waited.unwrap_or_else(PoisonError::into_inner);
+        within.bytes += bytes;
+        !within.ended
+    }
+
+    /// As [`Gate::enter`], but false where that would wait.
+    fn try_enter(&self, bytes: u64) -> bool {
+        let mut within = self.within.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = !self.is_full(&within, bytes);
+        within.bytes += if room { bytes } else { 0 };
+        room
+    }
+
+    fn leave(&self, bytes: u64) {
+        self.within.lock().unwrap_or_else(PoisonError::into_inner).bytes -= bytes;
+        self.changed.notify_all();
+    }
+
+    fn end(&self) {
+        self.within.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+        self.changed.notify_all();
     }
 }
 
@@ -157,11 +244,22 @@ pub enum Received<D> {
 /// Where finished chunks come out, in the order they were put in.
 #[derive(Debug)]
 pub struct Exit<D> {
-    done: Receiver<(u64, D)>,
-    early: BTreeMap<u64, D>,
+    done: Receiver<Finished<D>>,
+    early: BTreeMap<u64, (u64, D)>,
     next: u64,
     put: Arc<AtomicU64>,
     rules: InForce,
+    gate: Arc<Gate>,
+}
+
+/// A chunk's place in the order, its weight and what became of it.
+type Finished<D> = (u64, u64, D);
+
+impl<D> Drop for Exit<D> {
+    fn drop(&mut self) {
+        // A source that waits for room would wait for ever.
+        self.gate.end();
+    }
 }
 
 impl<D> Exit<D> {
@@ -178,13 +276,14 @@ impl<D> Exit<D> {
     /// The next one; waits no longer than that.
     pub fn next(&mut self, patience: Duration) -> Received<D> {
         loop {
-            if let Some(done) = self.early.remove(&self.next) {
+            if let Some((weight, done)) = self.early.remove(&self.next) {
                 self.next += 1;
+                self.gate.leave(weight);
                 return Received::Done(done);
             }
             match self.done.recv_timeout(patience) {
-                Ok((index, done)) => {
-                    self.early.insert(index, done);
+                Ok((index, weight, done)) => {
+                    self.early.insert(index, (weight, done));
                 }
                 Err(RecvTimeoutError::Timeout) => return Received::Idle,
                 Err(RecvTimeoutError::Disconnected) => {
@@ -203,12 +302,18 @@ pub struct Width {
     pub workers: usize,
     /// Chunks that wait between two stages.
     pub lane_chunks_max: usize,
+    /// Bytes of chunks on their way.
+    pub bytes_in_flight_max: u64,
 }
 
 impl Default for Width {
     fn default() -> Width {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Width { workers, lane_chunks_max: LANE_CHUNKS_MAX }
+        Width {
+            workers,
+            lane_chunks_max: LANE_CHUNKS_MAX,
+            bytes_in_flight_max: BYTES_IN_FLIGHT_MAX,
+        }
     }
 }
 
@@ -227,25 +332,32 @@ where
     W: FnMut(Job) -> D + Send,
 {
     let (jobs, waiting) = sync_channel::<Job>(width.lane_chunks_max);
-    let (finished, done) = sync_channel::<(u64, D)>(width.lane_chunks_max);
+    let (finished, done) = sync_channel::<Finished<D>>(width.lane_chunks_max);
     let waiting = Arc::new(Mutex::new(waiting));
     std::thread::scope(|scope| {
         let put = Arc::<AtomicU64>::default();
-        let entrance = Entrance { jobs, next: Arc::clone(&put), rules: rules.clone() };
+        let gate = Arc::new(Gate::new(width.bytes_in_flight_max));
+        let entrance = Entrance {
+            jobs,
+            next: Arc::clone(&put),
+            rules: rules.clone(),
+            gate: Arc::clone(&gate),
+        };
         scope.spawn(guarded("sources", move || enter(entrance)));
         for index in 0..width.workers.max(1) {
             let (waiting, finished, mut work) = (Arc::clone(&waiting), finished.clone(), make());
             scope.spawn(guarded(&format!("worker-{index}"), move || {
                 while let Some(job) = take(&waiting) {
-                    let index = job.index;
-                    if finished.send((index, work(job))).is_err() {
+                    let (index, weight) = (job.index, job.weight);
+                    if finished.send((index, weight, work(job))).is_err() {
                         return;
                     }
                 }
             }));
         }
         drop((finished, waiting));
-        let mut exit = Exit { done, early: BTreeMap::new(), next: 0, put, rules: rules.clone() };
+        let rules = rules.clone();
+        let mut exit = Exit { done, early: BTreeMap::new(), next: 0, put, rules, gate };
         leave(&mut exit)
     })
 }
@@ -273,6 +385,10 @@ mod tests {
         })
     }
 
+    fn width(workers: usize) -> Width {
+        Width { workers, lane_chunks_max: 2, ..Width::default() }
+    }
+
     fn at(start: u64) -> Chunk {
         Chunk { start, bytes: Vec::new(), framing: Framing::Lines }
     }
@@ -292,7 +408,7 @@ mod tests {
                 (0..start * 7919 % 500).fold(start, |it, _| std::hint::black_box(it))
             }
         };
-        let out = run(Width { workers: 4, lane_chunks_max: 2 }, &rules(), enter, make, |exit| {
+        let out = run(width(4), &rules(), enter, make, |exit| {
             let mut out = Vec::new();
             while let Received::Done(start) = exit.next(Duration::from_secs(60)) {
                 out.push(start);
@@ -300,6 +416,74 @@ mod tests {
             out
         });
         assert_eq!(out, (0..500).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn while_one_chunk_takes_long_no_more_come_in_than_may_be_on_their_way() {
+        const IN_FLIGHT: u64 = 5;
+        let (stream, put, finished) = (stream(), AtomicU64::new(0), AtomicU64::new(0));
+        let enter = |entrance: Entrance| {
+            for start in 0..200 {
+                assert!(entrance.put(&stream, at(start)));
+                put.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let make = || {
+            |job: Job| {
+                let first = job.index == 0;
+                // The others go on as far as they can while this one takes its time.
+                while first && finished.load(Ordering::SeqCst) < IN_FLIGHT - 1 {
+                    std::thread::yield_now();
+                }
+                (0..if first { 10_000 } else { 0 }).for_each(|_| std::thread::yield_now());
+                finished.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let bytes_in_flight_max = IN_FLIGHT * CHUNK_BYTES as u64;
+        let width = Width { bytes_in_flight_max, ..width(4) };
+        let out = run(width, &rules(), enter, make, |exit| {
+            let mut out = 0;
+            while let Received::Done(()) = exit.next(Duration::from_secs(60)) {
+                out += 1;
+                let put = put.load(Ordering::SeqCst);
+                assert!(put <= out + IN_FLIGHT, "{put} were put in, {out} came out");
+            }
+            out
+        });
+        assert_eq!(out, 200);
+    }
+
+    #[test]
+    fn a_chunk_that_alone_is_too_much_is_let_in_when_nothing_else_is_on_its_way() {
+        let width = Width { bytes_in_flight_max: 1, ..width(2) };
+        let stream = stream();
+        let enter = |entrance: Entrance| {
+            for start in 0..20 {
+                assert!(entrance.put(&stream, at(start)));
+            }
+        };
+        let out = run(
+            width,
+            &rules(),
+            enter,
+            || |job: Job| job.index,
+            |exit| {
+                let mut out = Vec::new();
+                while let Received::Done(index) = exit.next(Duration::from_secs(60)) {
+                    out.push(index);
+                }
+                out
+            },
+        );
+        assert_eq!(out, (0..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_source_that_waits_for_room_is_told_when_the_pipeline_has_ended() {
+        let width = Width { bytes_in_flight_max: 1, ..width(2) };
+        let stream = stream();
+        let enter = |entrance: Entrance| while entrance.put(&stream, at(0)) {};
+        run(width, &rules(), enter, || |_| (), |_| ());
     }
 
     #[test]
@@ -335,8 +519,7 @@ mod tests {
                 lines.chunk.start
             }
         };
-        let width = Width { workers: 1, lane_chunks_max: 2 };
-        let out = run(width, &rules(), enter, make, |exit| {
+        let out = run(width(1), &rules(), enter, make, |exit| {
             let mut out = Vec::new();
             while let Received::Done(start) = exit.next(Duration::from_secs(60)) {
                 out.push(start);
@@ -354,7 +537,7 @@ mod tests {
             while entrance.put(&stream, at(0)) {}
         };
         run(
-            Width { workers: 2, lane_chunks_max: 2 },
+            width(2),
             &rules(),
             enter,
             || |_| (),

@@ -5,6 +5,7 @@
 
 pub mod archivist;
 mod backlog;
+pub mod budget;
 pub mod correlating;
 pub mod daemon;
 pub mod detect;

@@ -31,7 +31,9 @@ impl Sealing {
         };
         let upkeep = Upkeep::due(&archive.catalog)?;
         let (dir, of) = (archive.dir.clone(), parts.clone());
-        let writer = stop::spawn("sealer", move || keep::write(&dir, &of, upkeep, now));
+        let merge_bytes_max = policy.merge_bytes_max;
+        let write = move || keep::write(&dir, &of, upkeep, merge_bytes_max, now);
+        let writer = stop::spawn("sealer", write);
         Ok(Some(Sealing { parts, writer: Some(writer) }))
     }
 

@@ -50,6 +50,11 @@ pub(super) struct Sieve {
 }
 
 impl Sieve {
+    /// Remembers no more marks than that.
+    pub(super) fn holding(marks_max: usize) -> Sieve {
+        Sieve { known: Known::holding(marks_max), ..Sieve::default() }
+    }
+
     /// Files of the archive came or went.
     pub(super) fn changed(&mut self) {
         self.known.changed();
@@ -237,6 +242,10 @@ fn take_out(done: &mut Done, gone: &BTreeSet<u32>) -> Result<(), ArrowError> {
         done.counts.bytes -= bytes;
     }
     done.batches.retain(|it| !it.ordinals.is_empty());
+    if done.batches.is_empty() {
+        // As long as one row is left, its batch holds on to the whole chunk.
+        done.counts.held = 0;
+    }
     let before: Vec<u32> = gone.iter().copied().collect();
     for ordinal in done.batches.iter_mut().flat_map(|it| &mut it.ordinals) {
         let before = before.partition_point(|it| it < ordinal);
@@ -326,22 +335,28 @@ mod tests {
             let mut worker = Worker::storing(clock.clone());
             move |job| worker.work(job)
         };
-        lanes::run(Width { workers: 2, lane_chunks_max: 2 }, &rules, enter, make, |exit| {
-            let (mut rows, mut duplicates) = (0, 0);
-            loop {
-                match exit.next(Duration::from_secs(60)) {
-                    Received::Done(Output::Done(done)) => {
-                        let taken = archivist.take(*done).unwrap().taken;
-                        rows += taken.counts.rows;
-                        duplicates += taken.counts.duplicates;
+        lanes::run(
+            Width { workers: 2, lane_chunks_max: 2, ..Width::default() },
+            &rules,
+            enter,
+            make,
+            |exit| {
+                let (mut rows, mut duplicates) = (0, 0);
+                loop {
+                    match exit.next(Duration::from_secs(60)) {
+                        Received::Done(Output::Done(done)) => {
+                            let taken = archivist.take(*done).unwrap().taken;
+                            rows += taken.counts.rows;
+                            duplicates += taken.counts.duplicates;
+                        }
+                        Received::End => break,
+                        _ => panic!("nothing else was put in"),
                     }
-                    Received::End => break,
-                    _ => panic!("nothing else was put in"),
                 }
-            }
-            archivist.commit().unwrap();
-            (rows, duplicates)
-        })
+                archivist.commit().unwrap();
+                (rows, duplicates)
+            },
+        )
     }
 
     fn assert_once(dir: &Path, lines: &[String]) {

@@ -112,6 +112,8 @@ pub struct Counts {
     pub bytes: u64,
     /// Rows that are no audit event, by reason.
     pub marked: BTreeMap<Flaw, u64>,
+    /// Bytes of memory that the rows take until they are written.
+    pub held: u64,
     /// Audit events by stage.
     pub stages: BTreeMap<String, u64>,
     /// Bodies that a rule asked for and that could not be read.
@@ -180,6 +182,7 @@ impl Worker {
             let bytes = Buffer::from(Bytes::from_owner(Held(Arc::clone(&chunk))));
             let now = self.clock.now();
             batches = columns(&stream.cluster, &rows, &of_rows, now, &bytes);
+            counts.held = batches.iter().map(|it| it.bytes_held(&bytes)).sum();
         }
         Done {
             end: chunk.end(),

@@ -4,21 +4,37 @@ use super::leaf::{Hash, digest, node};
 
 /// The root over leaves in their order. The root over none is the hash of nothing.
 pub fn root(leaves: impl IntoIterator<Item = Hash>) -> Hash {
-    // The roots of whole subtrees on the left, with their sizes: a binary counter.
-    let mut whole: Vec<(u64, Hash)> = Vec::new();
-    for leaf in leaves {
+    let mut tree = Tree::default();
+    leaves.into_iter().for_each(|it| tree.push(it));
+    tree.root()
+}
+
+/// A tree that grows by a leaf at a time and holds none of them.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// The roots of whole subtrees on the left, with their sizes: a binary counter.
+    whole: Vec<(u64, Hash)>,
+}
+
+impl Tree {
+    /// Appends a leaf.
+    pub fn push(&mut self, leaf: Hash) {
         let (mut size, mut hash) = (1, leaf);
-        while let Some((left, _)) = whole.last().filter(|(left, _)| *left == size) {
+        while let Some((left, _)) = self.whole.last().filter(|(left, _)| *left == size) {
             size += left;
-            if let Some((_, left)) = whole.pop() {
+            if let Some((_, left)) = self.whole.pop() {
                 hash = node(&left, &hash);
             }
         }
-        whole.push((size, hash));
+        self.whole.push((size, hash));
     }
-    let mut rest = whole.into_iter().rev().map(|(_, hash)| hash);
-    let last = rest.next().unwrap_or_else(|| digest(b""));
-    rest.fold(last, |right, left| node(&left, &right))
+
+    /// The root over the leaves so far. The root over none is the hash of nothing.
+    pub fn root(self) -> Hash {
+        let mut rest = self.whole.into_iter().rev().map(|(_, hash)| hash);
+        let last = rest.next().unwrap_or_else(|| digest(b""));
+        rest.fold(last, |right, left| node(&left, &right))
+    }
 }
 
 /// The hashes that prove that `leaves[index]` is in the tree, from the leaf upward.

@@ -16,6 +16,10 @@ pub const LINE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of a chunk, unless one line is longer.
 pub const CHUNK_BYTES: usize = 1 << 20;
 
+/// Lines of a chunk. A line of an audit event has a kilobyte or more, so that few chunks are cut by this: a row, and
+/// a finding in it, take memory of their own, however short the line.
+pub const CHUNK_LINES_MAX: usize = 1_024;
+
 /// Bytes that are asked for at a time.
 const READ_BYTES: usize = 256 << 10;
 
@@ -186,6 +190,8 @@ pub struct Chunker {
     held: Vec<u8>,
     /// How much of `held` is known to hold no line feed.
     searched: usize,
+    /// How much of `held` is whole lines that one chunk did not hold: given out before more is read.
+    ready: usize,
     start: u64,
     line_bytes_max: usize,
     in_fragment: bool,
@@ -199,6 +205,7 @@ impl Chunker {
         Chunker {
             held: Vec::new(),
             searched: 0,
+            ready: 0,
             start,
             line_bytes_max,
             in_fragment: false,
@@ -219,6 +226,9 @@ impl Chunker {
     /// # Errors
     /// When the stream fails. What was read before is still held.
     pub fn next(&mut self, stream: &mut dyn Read) -> io::Result<Next> {
+        if self.ready > 0 {
+            return Ok(Next::Chunk(self.take_lines(self.ready)));
+        }
         loop {
             // Straight behind what is held, as much as comes: nothing is zeroed before it or copied after it.
             let count = stream.take(READ_BYTES as u64).read_to_end(&mut self.held)?;
@@ -264,7 +274,7 @@ impl Chunker {
         let new = self.held.get(self.searched..).unwrap_or_default();
         let last = memchr::memrchr(b'\n', new).map(|it| self.searched + it + 1);
         self.searched = self.held.len();
-        last.map(|it| self.take(it, Framing::Lines))
+        last.map(|it| self.take_lines(it))
     }
 
     /// The JSON text that is held, once it has ended; none follows any more when something else is met.
@@ -309,7 +319,7 @@ impl Chunker {
             end += length + 1;
         }
         if end > 0 {
-            return self.take(end, Framing::Lines);
+            return self.take_lines(end);
         }
         self.in_fragment = true;
         self.take(self.line_bytes_max, Framing::Fragment)
@@ -323,6 +333,15 @@ impl Chunker {
             return Some(self.take(end + 1, Framing::Fragment));
         }
         (reach == self.line_bytes_max).then(|| self.take(reach, Framing::Fragment))
+    }
+
+    /// As many whole lines as a chunk has at most, of those that end here.
+    fn take_lines(&mut self, end: usize) -> Chunk {
+        let lines = self.held.get(..end).unwrap_or_default();
+        let full = memchr::memchr_iter(b'\n', lines).nth(CHUNK_LINES_MAX - 1);
+        let count = full.map_or(end, |it| it + 1);
+        self.ready = end - count;
+        self.take(count, Framing::Lines)
     }
 
     fn take(&mut self, count: usize, framing: Framing) -> Chunk {
@@ -399,6 +418,23 @@ mod tests {
         assert_eq!(cut("{}\n{\n}\n"), [(lines.clone(), of("{}\n{\n}\n"))]);
         let long = format!("{{\n{}\n}}\n", "1,\n".repeat(20));
         assert!(cut(&long).iter().all(|it| it.0 == lines));
+    }
+
+    #[test]
+    fn a_chunk_has_no_more_lines_than_it_may_and_none_is_lost_by_that() {
+        for (line, count) in
+            [("1\n", 3 * CHUNK_LINES_MAX + 7), ("\n", CHUNK_LINES_MAX), ("ab\n", 400_000)]
+        {
+            let text = line.repeat(count) + "end";
+            let chunks = chunks(text.as_bytes(), LINE_BYTES_MAX);
+            assert_eq!(
+                chunks.iter().flat_map(|it| it.bytes.clone()).collect::<Vec<_>>(),
+                text.as_bytes()
+            );
+            let lines = |it: &Chunk| it.bytes.iter().filter(|it| **it == b'\n').count();
+            assert!(chunks.iter().all(|it| lines(it) <= CHUNK_LINES_MAX));
+            assert!(chunks.windows(2).all(|it| it[0].end() == it[1].start));
+        }
     }
 
     #[test]

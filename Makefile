@@ -30,4 +30,6 @@ bench: ## every benchmark, optimised, then the table of promises with its peers 
 	@.ci/setup build
 	@.ci/setup peers
 	$(CARGO) bench --locked --bench '*'
-	@python3 benches/table/table.py "$${CARGO_TARGET_DIR:-target}/release/kustos" "$${CORPUS:-tests/data/audit-sample.log}"
+	@queries=$$($(CARGO) bench --locked --bench queries --no-run --message-format json 2>/dev/null | \
+		sed -n 's/.*"name":"queries".*"executable":"\([^"]*\)".*/\1/p'); \
+	python3 benches/table/table.py "$${CARGO_TARGET_DIR:-target}/release/kustos" "$${CORPUS:-tests/data/audit-sample.log}" "$$queries"

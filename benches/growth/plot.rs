@@ -11,8 +11,11 @@ const PANEL_PIXELS: (u32, u32) = (340, 320);
 const COLOURS: [RGBColor; 2] = [RGBColor(31, 89, 158), RGBColor(198, 93, 18)];
 const PALE: RGBColor = RGBColor(150, 150, 150);
 
-/// How far below and above the costs a panel reaches: a decade is in it, so that noise does not look like growth.
-const ROOM: f64 = 4.0;
+/// How far a panel reaches beyond the costs: a decade is in it, so that noise does not look like growth.
+const ROOM: (f64, f64) = (2.0, 4.0);
+
+/// Up to this factor between the first and the last count, ticks double; beyond it they are powers of ten.
+const DOUBLINGS_MAX: f64 = 100.0;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Failure<'a> = Box<dyn std::error::Error + 'a>;
@@ -37,21 +40,23 @@ fn panel<'a>(area: &Area<'a>, axes: &[Axis]) -> Result<(), Failure<'a>> {
     };
     let (left, right) = bounds(&mut points().map(|it| it.0));
     let (low, high) = bounds(&mut points().map(|it| it.1).filter(|it| *it > 0.0));
-    let (bottom, top) = (low / ROOM, high * ROOM);
+    // The library's ticks begin at a power of ten, so the panel does.
+    let (bottom, top) = (10_f64.powf((low / ROOM.0).log10().floor()), high * ROOM.1);
+    let base = if right / left <= DOUBLINGS_MAX { 2.0 } else { 10.0 };
     let names: Vec<&str> = axes.iter().map(|it| it.name).collect();
     let mut chart = ChartBuilder::on(area)
         .caption(names.join(", "), ("sans-serif", 16))
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(52)
-        .build_cartesian_2d((left..right).log_scale(), (bottom..top).log_scale())?;
+        .build_cartesian_2d((left..right).log_scale().base(base), (bottom..top).log_scale())?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
         .x_desc(axes[0].counted)
         .y_desc(axes[0].unit)
         .x_label_formatter(&short)
-        .y_label_formatter(&short)
+        .y_label_formatter(&rounded)
         .draw()?;
     let first = points().next().ok_or("an axis without points")?;
     // What it would be if the cost of a unit grew with the number of units.
@@ -81,4 +86,11 @@ fn panel<'a>(area: &Area<'a>, axes: &[Axis]) -> Result<(), Failure<'a>> {
 fn short(number: &f64) -> String {
     let text = format!("{number:.4}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The number if its first digit is 1, 2 or 5: the labels of all ticks would lie on each other.
+fn rounded(number: &f64) -> String {
+    let text = short(number);
+    let first = text.trim_start_matches(['0', '.']);
+    if first.starts_with(['1', '2', '5']) { text } else { String::new() }
 }

@@ -54,7 +54,7 @@ fn main() {
     println!("{:<34} {:>10} {:>10} {:>8}", "query", "wall s", "CPU s", "rows");
     let mut told = serde_json::Map::new();
     for (name, sql) in asked.queries() {
-        let cost = print(name, || rows(&runtime, &engine, &sql).len());
+        let cost = print(name, || asking::count(&runtime, &engine, &sql));
         let answer = serde_json::json!({"sql": sql, "seconds": cost.wall, "rows": cost.rows});
         told.insert(name.to_owned(), answer);
     }
@@ -232,7 +232,7 @@ fn six_years(runtime: &tokio::runtime::Runtime) {
     print("the event, a new process's way", || simulated::found(runtime, &dir, &audit_id));
     let engine = Engine::open(&dir).unwrap();
     let sql = simulated::question(&audit_id);
-    print("the event, asked again", || rows(runtime, &engine, &sql).len());
+    print("the event, asked again", || asking::count(runtime, &engine, &sql));
     let all = || Catalog::open(&dir).unwrap().files(&Scope::default()).unwrap().len();
     print("all files, not narrowed", all);
 }

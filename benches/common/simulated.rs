@@ -10,7 +10,7 @@ use kustos::rules;
 use tokio::runtime::Runtime;
 
 use super::archive::{CLUSTER, archived};
-use super::asking::rows;
+use super::asking::{count, rows};
 use super::log::SAMPLE;
 
 /// Values of each segment in the index. A look-up reads one bucket of a run, however many there are.
@@ -42,7 +42,7 @@ pub(crate) fn question(audit_id: &str) -> String {
 
 /// Opens the archive as a new process does, and looks the event up; gives how many rows it has.
 pub(crate) fn found(runtime: &Runtime, dir: &Path, audit_id: &str) -> usize {
-    rows(runtime, &Engine::open(dir).unwrap(), &question(audit_id)).len()
+    count(runtime, &Engine::open(dir).unwrap(), &question(audit_id))
 }
 
 /// Puts the rows and runs of other segments behind those of the archive.

@@ -1,4 +1,4 @@
-//! A file of events -> a log without an end: its lines again and again, each time with other audit IDs.
+//! A file of events -> a log without an end: its lines again and again, each time later and with other audit IDs.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -13,6 +13,14 @@ const BEFORE_ID: &[u8] = b"\"auditID\":\"";
 /// Hex digits of an audit ID up to its first hyphen. They alone are changed: what comes out is a UUID as the API
 /// server makes it, since any other ID is a finding of a shipped rule.
 const DIGITS: usize = 8;
+
+/// What stands before a time, and how much of it is written anew: `2006-01-02T15:04`.
+const BEFORE_TIME: &[u8] = b"Timestamp\":\"";
+const TO_THE_MINUTE: &str = "%Y-%m-%dT%H:%M";
+const TIME_BYTES: usize = 16;
+
+/// How much later each pass is. Were all passes of the same minutes, the windows of correlations would never end.
+const PASS_MINUTES: i64 = 10;
 
 /// Where the next line comes from. One line is held, however long the log gets.
 pub(crate) struct Log {
@@ -46,6 +54,7 @@ impl Log {
                 taken.push(b'\n');
             }
             other_id(&mut taken[began..], self.pass);
+            later(&mut taken[began..], self.pass);
         }
         taken
     }
@@ -67,5 +76,19 @@ fn other_id(line: &mut [u8], pass: u32) {
         // The multiplier is odd, so that no two passes give the same.
         let number = number ^ pass.wrapping_mul(2_654_435_761);
         digits.copy_from_slice(format!("{number:08x}").as_bytes());
+    }
+}
+
+fn later(line: &mut [u8], pass: u32) {
+    let span = jiff::Span::new().minutes(i64::from(pass) * PASS_MINUTES);
+    let found = memchr::memmem::find_iter(line, BEFORE_TIME).map(|it| it + BEFORE_TIME.len());
+    for at in found.collect::<Vec<usize>>() {
+        let Some(digits) = line.get_mut(at..at + TIME_BYTES) else { continue };
+        let time = std::str::from_utf8(digits).ok();
+        let time = time.and_then(|it| jiff::civil::DateTime::strptime(TO_THE_MINUTE, it).ok());
+        if let Some(time) = time {
+            let later = (time + span).strftime(TO_THE_MINUTE).to_string();
+            digits.copy_from_slice(later.as_bytes());
+        }
     }
 }

@@ -30,7 +30,9 @@ bench: ## every benchmark, optimised, then the table of promises with its peers 
 	@.ci/setup build
 	@.ci/setup peers
 	$(CARGO) bench --locked --bench '*'
-	@python3 benches/table/table.py "$${CARGO_TARGET_DIR:-target}/release/kustos" "$${CORPUS:-tests/data/audit-sample.log}"
+	@queries=$$($(CARGO) bench --locked --bench queries --no-run --message-format json 2>/dev/null | \
+		sed -n 's/.*"name":"queries".*"executable":"\([^"]*\)".*/\1/p'); \
+	python3 benches/table/table.py "$${CARGO_TARGET_DIR:-target}/release/kustos" "$${CORPUS:-tests/data/audit-sample.log}" "$$queries"
 
 # What cargo-fuzz sets, so that no more than a nightly compiler is needed.
 FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \

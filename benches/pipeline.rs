@@ -14,19 +14,11 @@ mod common;
 use std::sync::Arc;
 
 use kustos::archive::columns::Columns;
-use kustos::archive::keep::Policy;
 use kustos::archive::part::{self, Placed};
-use kustos::archive::recover::Archive;
-use kustos::clock::SystemClock;
 use kustos::decode::{self, Row};
-use kustos::pipeline::archivist::{Archivist, ArchivistError, Pace};
-use kustos::pipeline::ingest::{Job, ingest};
-use kustos::pipeline::lanes::Width;
 use kustos::rules::{self, Scratch};
 use kustos::seal::leaf::{Hash, leaf};
-use kustos::source::LINE_BYTES_MAX;
 use kustos::source::chunk::CHUNK_BYTES;
-use kustos::source::open::Input;
 use rustix::time::ClockId;
 
 /// Each stage is measured so often; the least is printed, which other work disturbs least.
@@ -34,7 +26,7 @@ const ROUNDS: usize = 3;
 
 fn main() {
     let corpus = common::corpus();
-    let lines: Vec<&[u8]> = corpus.split(|it| *it == b'\n').filter(|it| !it.is_empty()).collect();
+    let lines = common::matching::lines(&corpus);
     let table = Table { bytes: corpus.len(), events: lines.len() };
     println!(
         "{} MB, {} events, CPU time of one thread (ingest: of the process)",
@@ -144,24 +136,8 @@ fn whole(table: &Table, corpus: &[u8], rules: &Arc<rules::RuleSet>) {
     let mut round = 0;
     let seconds = least(ClockId::ProcessCPUTime, || {
         round += 1;
-        let archive = Archive::open(&dir.path().join(format!("archive-{round}"))).unwrap();
-        let clock = Arc::new(SystemClock);
-        let routes = Arc::new(|_: &kustos::detect::Finding| Vec::new());
-        let mut archivist =
-            Archivist::new(archive, clock.clone(), Policy::default(), routes, Pace::Full).unwrap();
-        let job = Job {
-            inputs: vec![Input::File(log.clone())],
-            cluster: "bench".into(),
-            rules: Arc::clone(rules),
-            clock,
-            width: Width::default(),
-            line_bytes_max: LINE_BYTES_MAX,
-            stop: kustos::pipeline::Stop::default(),
-            progress: Arc::default(),
-        };
-        let failures = ingest(&job, &mut archivist, |_, _| Ok::<(), ArchivistError>(())).unwrap();
-        assert!(failures.is_empty());
-        archivist.seal_all().unwrap();
+        let archive = dir.path().join(format!("archive-{round}"));
+        common::archive::archived(&archive, rules, [log.clone()]);
     });
     table.print("ingest, all of it, sealed", seconds);
 }

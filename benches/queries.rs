@@ -3,6 +3,9 @@
 //! `CORPUS=FILE cargo bench --bench queries` takes another file than the genuine sample; `ARCHIVE=DIR` asks an archive
 //! that is there. The eight queries are those that every log store is asked: one event, one user's hour, who read
 //! secrets, counts, a text in bodies. Then one event is looked up in a simulated catalog of six years.
+//!
+//! `QUESTIONS=FILE` asks the eight alone and writes each one's SQL, seconds and rows there as JSON, for who asks another
+//! engine the same.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -14,21 +17,15 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
+use common::archive::archived;
+use common::asking::{self, Cost, rows};
+use common::simulated::{self, Simulated};
 use kustos::archive::catalog::{Catalog, Scope};
-use kustos::archive::index::{self, FANOUT, Wanted};
-use kustos::archive::keep::Policy;
-use kustos::archive::recover::Archive;
-use kustos::clock::SystemClock;
-use kustos::pipeline::archivist::{Archivist, ArchivistError, Pace};
+use kustos::archive::index::{self, Wanted};
 use kustos::pipeline::history::HistoryError;
 use kustos::pipeline::hunt::{Hunt, Hunted, hunt};
-use kustos::pipeline::ingest::{Job, ingest};
-use kustos::pipeline::lanes::Width;
 use kustos::query::sql::Engine;
 use kustos::rules;
-use kustos::source::LINE_BYTES_MAX;
-use kustos::source::open::Input;
 use rustix::time::ClockId;
 
 /// How often each query is asked after it was asked once.
@@ -36,9 +33,6 @@ const ROUNDS: usize = 9;
 
 /// Segments of the simulated catalog: one every quarter of an hour for six years.
 const SEGMENTS: u64 = 210_000;
-
-/// Values of each of them in the index. A look-up reads one bucket of a run, however many there are.
-const VALUES: u64 = 200;
 
 fn main() {
     let scratch = tempfile::tempdir().unwrap();
@@ -58,63 +52,41 @@ fn main() {
         .sum();
     println!("{} MB of lines; {} rounds", bytes / 1_000_000, ROUNDS);
     println!("{:<34} {:>10} {:>10} {:>8}", "query", "wall s", "CPU s", "rows");
+    let mut told = serde_json::Map::new();
     for (name, sql) in asked.queries() {
-        print(name, || rows(&runtime, &engine, &sql).len());
+        let cost = print(name, || asking::count(&runtime, &engine, &sql));
+        let answer = serde_json::json!({"sql": sql, "seconds": cost.wall, "rows": cost.rows});
+        told.insert(name.to_owned(), answer);
+    }
+    if let Some(path) = std::env::var_os("QUESTIONS") {
+        return serde_json::to_writer(std::fs::File::create(path).unwrap(), &told).unwrap();
     }
     segments(&dir);
     hunted(&dir, bytes);
     six_years(&runtime);
 }
 
-fn print(name: &str, mut ask: impl FnMut() -> usize) {
-    let count = ask();
-    let (mut walls, mut cpus) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        let mut wall = 0.0;
-        cpus.push(common::seconds(ClockId::ProcessCPUTime, || {
-            wall = common::seconds(ClockId::Monotonic, || assert_eq!(ask(), count));
-        }));
-        walls.push(wall);
-    }
-    println!("{name:<34} {:>10.4} {:>10.4} {count:>8}", median(walls), median(cpus));
-}
-
-fn median(mut of: Vec<f64>) -> f64 {
-    of.sort_by(f64::total_cmp);
-    of[of.len() / 2]
+fn print(name: &str, ask: impl FnMut() -> usize) -> Cost {
+    let cost = asking::cost(ROUNDS, ask);
+    println!("{name:<34} {:>10.4} {:>10.4} {:>8}", cost.wall, cost.cpu, cost.rows);
+    cost
 }
 
 /// An archive of the corpus, sealed.
 fn made(scratch: &Path) -> PathBuf {
-    let log = match std::env::var_os("CORPUS") {
-        Some(path) => PathBuf::from(path),
-        None => {
+    let log = std::env::var_os("CORPUS").map_or_else(
+        || {
             let log = scratch.join("audit.log");
             std::fs::File::create(&log)
                 .and_then(|mut it| std::io::Write::write_all(&mut it, &common::corpus()))
                 .unwrap();
             log
-        }
-    };
+        },
+        PathBuf::from,
+    );
     let dir = scratch.join("archive");
-    let clock = Arc::new(SystemClock);
-    let routes = Arc::new(|_: &kustos::detect::Finding| Vec::new());
-    let archive = Archive::open(&dir).unwrap();
-    let mut archivist =
-        Archivist::new(archive, clock.clone(), Policy::default(), routes, Pace::Full).unwrap();
-    let job = Job {
-        inputs: vec![Input::File(log)],
-        cluster: "bench".into(),
-        rules: Arc::new(rules::shipped(rules::Profile::Standard).unwrap()),
-        clock,
-        width: Width::default(),
-        line_bytes_max: LINE_BYTES_MAX,
-        stop: kustos::pipeline::Stop::default(),
-        progress: Arc::default(),
-    };
-    let failures = ingest(&job, &mut archivist, |_, _| Ok::<(), ArchivistError>(())).unwrap();
-    assert!(failures.is_empty());
-    archivist.seal_all().unwrap();
+    let rules = Arc::new(rules::shipped(rules::Profile::Standard).unwrap());
+    archived(&dir, &rules, [log]);
     dir
 }
 
@@ -145,42 +117,28 @@ impl Asked {
 
     fn queries(&self) -> Vec<(&'static str, String)> {
         let Asked { audit_id, user, from, to } = self;
+        // `user` in quotes: to DuckDB, which is asked the same, the bare word is who asks.
         vec![
-            ("a needle by audit ID", format!("SELECT time, verb, user, name FROM events WHERE audit_id = '{audit_id}'")),
+            ("a needle by audit ID", format!(r#"SELECT time, verb, "user", name FROM events WHERE audit_id = '{audit_id}'"#)),
             (
                 "b one user, one hour",
-                format!("SELECT time, verb, resource, namespace, name, code FROM events WHERE user = '{user}' AND time >= '{from}' AND time <= '{to}' ORDER BY time"),
+                format!(r#"SELECT time, verb, resource, namespace, name, code FROM events WHERE "user" = '{user}' AND time >= '{from}' AND time <= '{to}' ORDER BY time"#),
             ),
             (
                 "c secret reads by people",
-                "SELECT time, user, verb, namespace, name FROM events WHERE resource = 'secrets' AND verb IN ('get', 'list', 'watch')
-                 AND user NOT LIKE 'system:%' ORDER BY time DESC LIMIT 100".to_owned(),
+                r#"SELECT time, "user", verb, namespace, name FROM events WHERE resource = 'secrets' AND verb IN ('get', 'list', 'watch')
+                 AND "user" NOT LIKE 'system:%' ORDER BY time DESC LIMIT 100"#.to_owned(),
             ),
             ("d count by verb, resource", "SELECT verb, resource, count(*) AS n FROM events GROUP BY verb, resource ORDER BY n DESC".to_owned()),
             (
                 "e histogram for a user",
-                format!("SELECT date_trunc('minute', time) AS m, count(*) AS n FROM events WHERE user = '{user}' GROUP BY m ORDER BY m"),
+                format!(r#"SELECT date_trunc('minute', time) AS m, count(*) AS n FROM events WHERE "user" = '{user}' GROUP BY m ORDER BY m"#),
             ),
             ("f substring in bodies", "SELECT count(*) FROM events WHERE request_object LIKE '%privileged%'".to_owned()),
-            ("g top users by 403", "SELECT user, count(*) AS n FROM events WHERE code = 403 GROUP BY user ORDER BY n DESC LIMIT 10".to_owned()),
-            ("h first (user, resource)", "SELECT user, resource, min(time) AS t FROM events GROUP BY user, resource".to_owned()),
+            ("g top users by 403", r#"SELECT "user", count(*) AS n FROM events WHERE code = 403 GROUP BY "user" ORDER BY n DESC LIMIT 10"#.to_owned()),
+            ("h first (user, resource)", r#"SELECT "user", resource, min(time) AS t FROM events GROUP BY "user", resource"#.to_owned()),
         ]
     }
-}
-
-/// The first column of an answer, as text.
-fn rows(runtime: &tokio::runtime::Runtime, engine: &Engine, sql: &str) -> Vec<String> {
-    runtime.block_on(async {
-        let mut answer = engine.sql(sql).await.unwrap();
-        let mut all = Vec::new();
-        while let Some(batch) = answer.next().await.unwrap() {
-            let first = arrow::compute::cast(batch.column(0), &arrow::datatypes::DataType::Utf8);
-            let first = first.unwrap();
-            let texts = first.as_string::<i32>();
-            all.extend((0..texts.len()).map(|it| texts.value(it).to_owned()));
-        }
-        all
-    })
 }
 
 /// What the index costs: to make it of the archive's segments, and its bytes.
@@ -244,7 +202,7 @@ fn hunted(dir: &Path, bytes: u64) {
             hunt(&job, take).unwrap();
         }));
     }
-    let cost = per_gb(median(costs), bytes);
+    let cost = per_gb(common::median(costs), bytes);
     println!(
         "hunt, {} rules: {cost:.3} CPU s/GB, {found} findings, {read} of {events} lines read",
         rules.len()
@@ -254,33 +212,10 @@ fn hunted(dir: &Path, bytes: u64) {
 /// Rules that, with the shipped ones, make about a hundred.
 const HUNTED_FAMILY: usize = 81;
 
-/// One event among the segments of six years. The catalog and the index are real; of the segments one is.
+/// One event among the segments of six years.
 fn six_years(runtime: &tokio::runtime::Runtime) {
     let scratch = tempfile::tempdir().unwrap();
-    let sample = include_str!("../tests/data/audit-sample.log");
-    std::fs::File::create(scratch.path().join("sample.log"))
-        .and_then(|mut it| std::io::Write::write_all(&mut it, sample.as_bytes()))
-        .unwrap();
-    let dir = {
-        let archive = scratch.path().join("archive");
-        let status = std::process::Command::new(env!("CARGO_BIN_EXE_kustos"))
-            .args(["ingest", "--cluster", "c", "--archive"])
-            .arg(&archive)
-            .arg(scratch.path().join("sample.log"))
-            .stdout(std::process::Stdio::null())
-            .status()
-            .unwrap();
-        assert!(status.code().is_some_and(|it| it < 2));
-        archive
-    };
-    let audit_id = {
-        let engine = Engine::open(&dir).unwrap();
-        rows(runtime, &engine, "SELECT audit_id FROM events WHERE audit_id IS NOT NULL ORDER BY seq LIMIT 1 OFFSET 900")
-            .pop()
-            .unwrap()
-    };
-    simulate(&dir);
-    let wanted = || Wanted::of("audit_id", [Some(audit_id.as_str())]);
+    let Simulated { dir, audit_id } = Simulated::make(runtime, scratch.path(), SEGMENTS);
     println!(
         "{:<34} {:>10} {:>10} {:>8}",
         format!("{SEGMENTS} segments"),
@@ -289,74 +224,15 @@ fn six_years(runtime: &tokio::runtime::Runtime) {
         "found"
     );
     let chosen = || {
-        let scope = Scope { wanted: wanted(), ..Scope::default() };
+        let wanted = Wanted::of("audit_id", [Some(audit_id.as_str())]);
+        let scope = Scope { wanted, ..Scope::default() };
         Catalog::open(&dir).unwrap().files(&scope).unwrap().len()
     };
     print("files that may hold an audit ID", chosen);
-    let sql = format!("SELECT * FROM events WHERE audit_id = '{audit_id}'");
-    print("the event, a new process's way", || {
-        rows(runtime, &Engine::open(&dir).unwrap(), &sql).len()
-    });
+    print("the event, a new process's way", || simulated::found(runtime, &dir, &audit_id));
     let engine = Engine::open(&dir).unwrap();
-    print("the event, asked again", || rows(runtime, &engine, &sql).len());
+    let sql = simulated::question(&audit_id);
+    print("the event, asked again", || asking::count(runtime, &engine, &sql));
     let all = || Catalog::open(&dir).unwrap().files(&Scope::default()).unwrap().len();
     print("all files, not narrowed", all);
-}
-
-/// Puts the rows and runs of other segments behind those of the archive.
-fn simulate(dir: &Path) {
-    let catalog = Catalog::open(dir).unwrap();
-    let first = catalog.ledger_head().unwrap().0;
-    let mut conn = rusqlite::Connection::open(dir.join("catalog.sqlite")).unwrap();
-    let tx = conn.transaction().unwrap();
-    let manifest = "m".repeat(1_200);
-    let signed = |it: u64| i64::try_from(it).unwrap();
-    for place in first..SEGMENTS {
-        let seq = signed(place * 300_000);
-        let time = 1_700_000_000_000_000 + signed(place) * 900_000_000;
-        tx.prepare_cached(
-            "INSERT INTO segments VALUES (?1,'c','2024-01-01',300000,1,1,?2,?3,?4,?5,?5,?6,?6,?7,?8,0,NULL)",
-        )
-        .unwrap()
-        .execute(rusqlite::params![
-            format!("{seq:016}-{:016}", seq + 299_999),
-            seq,
-            seq + 299_999,
-            time,
-            time + 900_000_000,
-            "0".repeat(64),
-            manifest,
-            signed(place)
-        ])
-        .unwrap();
-    }
-    let mut from = first;
-    for slots in [FANOUT * FANOUT, FANOUT, 1] {
-        while from + slots <= SEGMENTS {
-            let name = format!("simulated-{from}");
-            let values = (0..slots * VALUES).map(|it| (mixed(from * VALUES + it), it % slots));
-            let (entries, bytes) = index::of_values(dir, &name, values, slots).unwrap();
-            tx.execute(
-                "INSERT INTO runs VALUES (?1,?2,0,?3,?4,?5)",
-                rusqlite::params![
-                    signed(from),
-                    signed(from + slots - 1),
-                    name,
-                    signed(entries),
-                    signed(bytes)
-                ],
-            )
-            .unwrap();
-            from += slots;
-        }
-    }
-    tx.commit().unwrap();
-}
-
-/// Spreads numbers as hashes are spread (the finisher of SplitMix64).
-fn mixed(number: u64) -> u64 {
-    let number = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ number >> 31
 }

@@ -9,17 +9,15 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    clippy::disallowed_methods,
-    reason = "a bench that cannot go on should stop, and what it writes need not last"
+    reason = "a bench that cannot go on should stop"
 )]
 
 mod common;
 
 use common::family;
+use common::matching::{self, Added, matched, set};
 use kustos::decode;
-use kustos::event::Event;
-use kustos::rules::{LoadOptions, Profile, RuleSet, Scratch, load};
-use kustos::source::chunk::CHUNK_BYTES;
+use kustos::rules::{RuleSet, Scratch};
 use rsigma_eval::Engine;
 use rsigma_eval::event::JsonEvent;
 use rsigma_parser::parse_sigma_yaml;
@@ -39,7 +37,7 @@ const FOREIGN: usize = 1_000;
 
 fn main() {
     let corpus = common::corpus();
-    let lines: Vec<&[u8]> = corpus.split(|it| *it == b'\n').filter(|it| !it.is_empty()).collect();
+    let lines = matching::lines(&corpus);
     println!(
         "{} MB, {} events; CPU time of one thread, median of {ROUNDS} pairs",
         corpus.len() / 1_000_000,
@@ -76,61 +74,10 @@ fn main() {
     }
 }
 
-/// The shipped rules, if asked for, and these.
-fn set(shipped: bool, texts: &[String]) -> RuleSet {
-    let folder = tempfile::tempdir().unwrap();
-    for (at, text) in texts.iter().enumerate() {
-        std::fs::write(folder.path().join(format!("{at}.yml")), text).unwrap();
-    }
-    let shipped = shipped.then_some(Profile::Standard);
-    let loaded =
-        load(&[folder.path().to_owned()], &LoadOptions { shipped, ..LoadOptions::default() });
-    loaded.unwrap_or_else(|error| panic!("{error}")).rules
-}
-
-/// Decodes the lines a chunk at a time, and hands each chunk's events to `take`.
-fn each_chunk<'l>(lines: &[&'l [u8]], mut take: impl FnMut(&[Event<'l>])) {
-    let mut events = Vec::new();
-    let mut bytes = 0;
-    for line in lines {
-        events.extend(decode::line(line));
-        bytes += line.len() + 1;
-        if bytes >= CHUNK_BYTES {
-            take(&events);
-            events.clear();
-            bytes = 0;
-        }
-    }
-    take(&events);
-}
-
-fn matched(rules: &RuleSet, lines: &[&[u8]]) -> usize {
-    let (mut scratch, mut found, mut sum) = (Scratch::default(), Vec::new(), 0);
-    each_chunk(lines, |events| {
-        for event in events {
-            rules.matches(event, &mut scratch, &mut found);
-            sum += found.len();
-        }
-    });
-    sum
-}
-
 #[expect(clippy::cast_precision_loss, reason = "three digits are printed")]
 fn row(corpus: &[u8], lines: &[&[u8]], name: &str, rules: &RuleSet) {
-    let mut matches = 0;
-    let mut pairs: Vec<(f64, f64)> = (0..ROUNDS)
-        .map(|_| {
-            let decode = common::seconds(ClockId::ThreadCPUTime, || {
-                each_chunk(lines, |events| {
-                    std::hint::black_box(events.iter().filter(|it| it.is_audit()).count());
-                });
-            });
-            let both = common::seconds(ClockId::ThreadCPUTime, || matches = matched(rules, lines));
-            (decode, both - decode)
-        })
-        .collect();
-    pairs.sort_by(|left, right| left.1.total_cmp(&right.1));
-    let (decode, added) = pairs[ROUNDS / 2];
+    let pairs = (0..ROUNDS).map(|_| matching::added(rules, lines)).collect();
+    let Added { decode, added, matches } = matching::median(pairs);
     let gigabytes = corpus.len() as f64 / 1e9;
     println!(
         "{name:<44} {:>9.3} {:>9.3} {:>9.0} {:>9.2}x {matches:>9}",
@@ -174,7 +121,9 @@ fn peer(lines: &[&[u8]], texts: &[String]) {
         }
     });
     let rules = set(false, texts);
-    let own = common::seconds(ClockId::ThreadCPUTime, || ours = matched(&rules, &lines));
+    let own = common::seconds(ClockId::ThreadCPUTime, || {
+        ours = matched(&rules, &mut Scratch::default(), &lines);
+    });
     println!(
         "rsigma-eval, {} rules of the family: {:.2} CPU s/GB, {theirs} matches; kustos, the same: {:.2}, {ours}; {:.0}x",
         texts.len(),

@@ -2,7 +2,13 @@
 #![allow(dead_code, reason = "each bench uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
+pub(crate) mod archive;
+pub(crate) mod asking;
 pub(crate) mod family;
+pub(crate) mod log;
+pub(crate) mod matching;
+#[cfg(feature = "sql")]
+pub(crate) mod simulated;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -11,30 +17,13 @@ const SAMPLE_BYTES: usize = 128 << 20;
 
 /// The file that `CORPUS` names, or the genuine sample again and again with other audit IDs.
 pub(crate) fn corpus() -> Vec<u8> {
-    if let Some(path) = std::env::var_os("CORPUS") {
-        return std::fs::read(path).unwrap();
+    match std::env::var_os("CORPUS") {
+        Some(path) => std::fs::read(path).unwrap(),
+        None => log::Log::of(log::SAMPLE).next(SAMPLE_BYTES),
     }
-    let sample = std::fs::read_to_string(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/data/audit-sample.log"
-    ))
-    .unwrap();
-    let mut corpus = Vec::new();
-    for copy in 0_u32.. {
-        if corpus.len() >= SAMPLE_BYTES {
-            break;
-        }
-        for line in sample.lines() {
-            let other = format!("\"auditID\":\"{:08x}", copy.wrapping_mul(2_654_435_761));
-            let line = line.replacen("\"auditID\":\"", &other, 1);
-            corpus.extend_from_slice(line.as_bytes());
-            corpus.push(b'\n');
-        }
-    }
-    corpus
 }
 
-/// The CPU seconds that the work took by this clock.
+/// The seconds that the work took by this clock.
 pub(crate) fn seconds(clock: ClockId, work: impl FnOnce()) -> f64 {
     let now = || {
         let time = clock_gettime(clock);
@@ -45,4 +34,10 @@ pub(crate) fn seconds(clock: ClockId, work: impl FnOnce()) -> f64 {
     let began = now();
     work();
     now() - began
+}
+
+/// The one in the middle.
+pub(crate) fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of[of.len() / 2]
 }

@@ -566,6 +566,11 @@ impl Follower<'_> {
         let Some(first) = state.live.as_ref().map(|it| it.first.clone()) else { return Ok(()) };
         let now = self.now();
         let wrong = match (state.tail.is_missing(), state.tail.is_unlinked()) {
+            // Not at once: the file may have been rotated and compressed, and its successor be under way
+            // to the same. What becomes of it is told when the next file has the path.
+            (true, true) if now.saturating_sub(*state.missing.get_or_insert(now)) < MISSING_MAX => {
+                return Ok(());
+            }
             (true, true) => Wrong::Unlinked,
             (false, true) if !state.tail.is_replaced().map_err(|it| self.failed(it))? => {
                 Wrong::MountedAlone

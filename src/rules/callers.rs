@@ -7,7 +7,8 @@
 //! **Invariant:** an answer is given only where every text of the caller is the same, byte for byte:
 //! a hash finds the place and decides nothing.
 
-use super::table::{hash, same};
+use super::memo;
+use super::texts::{Texts, place};
 use crate::event::{Event, Field};
 
 /// What tells callers apart.
@@ -45,12 +46,7 @@ enum Here {
 
 #[derive(Debug, Clone, Default)]
 struct Caller {
-    /// Whether there is one.
-    filled: bool,
-    /// How long each text is, and one more; 0: it is missing.
-    lengths: [u16; CALLER.len()],
-    /// The texts end to end.
-    texts: Vec<u8>,
+    texts: Texts<{ CALLER.len() }>,
     /// By the number of the part.
     answers: Vec<Option<bool>>,
 }
@@ -75,13 +71,8 @@ impl Callers {
 
     /// Remembers what it says, for [`Callers::answer`] was asked first.
     pub(super) fn note(&mut self, part: u32, answer: bool) {
-        let Some(caller) = self.caller() else { return };
-        let at = part as usize;
-        if caller.answers.len() <= at {
-            caller.answers.resize(at + 1, None);
-        }
-        if let Some(slot) = caller.answers.get_mut(at) {
-            *slot = Some(answer);
+        if let Some(caller) = self.caller() {
+            memo::note(&mut caller.answers, part, Some(answer));
         }
     }
 
@@ -93,51 +84,25 @@ impl Callers {
     }
 
     fn find(&mut self, event: &Event<'_>) -> Here {
-        const TURN: u32 = 5;
-        let texts = CALLER.map(|it| event.json(it));
-        let bytes: usize = texts.iter().flatten().map(|it| it.len()).sum();
-        if bytes > TEXT_BYTES_MAX {
+        let texts = || texts(event);
+        if texts().map(<[u8]>::len).sum::<usize>() > TEXT_BYTES_MAX {
             return Here::Nowhere;
         }
         if self.places.is_empty() {
             self.places.resize(PLACES, Caller::default());
         }
-        let mixed = |sum: u64, text: &Option<&str>| {
-            sum.rotate_left(TURN) ^ hash(text.unwrap_or_default().as_bytes())
-        };
-        let sum = texts.iter().fold(0, mixed);
-        #[expect(clippy::cast_possible_truncation, reason = "it is less than PLACES")]
-        let place = ((sum ^ (sum >> 32)) % PLACES as u64) as usize;
-        if let Some(caller) = self.places.get_mut(place).filter(|it| !it.is(&texts)) {
-            caller.become_one(&texts);
+        let place = place(0, texts(), PLACES);
+        if let Some(caller) = self.places.get_mut(place).filter(|it| !it.texts.are(texts())) {
+            caller.texts.become_those(texts());
+            caller.answers.clear();
         }
         Here::At(place)
     }
 }
 
-impl Caller {
-    fn is(&self, texts: &[Option<&str>; CALLER.len()]) -> bool {
-        let mut rest = &*self.texts;
-        self.filled
-            && texts.iter().zip(&self.lengths).all(|(text, length)| {
-                let Some(text) = text else { return *length == 0 };
-                let Some(known) = usize::from(*length).checked_sub(1) else { return false };
-                let Some((known, after)) = rest.split_at_checked(known) else { return false };
-                rest = after;
-                same(known, text.as_bytes())
-            })
-    }
-
-    fn become_one(&mut self, texts: &[Option<&str>; CALLER.len()]) {
-        self.filled = true;
-        self.texts.clear();
-        self.answers.clear();
-        for (text, length) in texts.iter().zip(&mut self.lengths) {
-            self.texts.extend_from_slice(text.unwrap_or_default().as_bytes());
-            // It is at most `TEXT_BYTES_MAX`.
-            *length = text.map_or(0, |it| u16::try_from(it.len() + 1).unwrap_or(u16::MAX));
-        }
-    }
+/// The caller's texts. None of a field that is there is empty.
+fn texts<'e>(event: &Event<'e>) -> impl Iterator<Item = &'e [u8]> {
+    CALLER.iter().map(|it| event.json(*it).unwrap_or_default().as_bytes())
 }
 
 #[cfg(test)]
@@ -171,11 +136,9 @@ mod tests {
         }
         // Nor would they in the same place.
         let known = |line: &str| {
-            let mut caller = Caller::default();
-            let event = event(lines[0]);
-            caller.become_one(&CALLER.map(|it| event.json(it)));
-            let other = self::event(line);
-            caller.is(&CALLER.map(|it| other.json(it)))
+            let mut known = Texts::<{ CALLER.len() }>::default();
+            known.become_those(texts(&event(lines[0])));
+            known.are(texts(&event(line)))
         };
         let same = lines.map(known);
         assert_eq!(same, [true, true, false, false, false, false, false]);

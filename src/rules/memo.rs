@@ -104,12 +104,11 @@ impl Memo {
         }
         let mut here = Known { stamp: self.stamp, first: 0, end: 0, onward: true };
         for (index, (step, number)) in path.steps().iter().zip(numbers).enumerate() {
-            let at = *number as usize;
-            here = match self.known.get(at).filter(|it| it.stamp == self.stamp) {
+            here = match self.known.get(*number as usize).filter(|it| it.stamp == self.stamp) {
                 Some(known) => *known,
                 None => {
                     let next = self.step(tree, (index > 0).then_some(here), step);
-                    note(&mut self.known, at, next);
+                    note(&mut self.known, *number, next);
                     next
                 }
             };
@@ -132,12 +131,11 @@ impl Memo {
         number: u32,
         paths: impl Iterator<Item = (&'p Path, &'p [u32])> + Clone,
     ) -> Option<Range<u32>> {
-        let at = number as usize;
-        let known = match self.fields.get(at).filter(|it| it.stamp == self.stamp) {
+        let known = match self.fields.get(number as usize).filter(|it| it.stamp == self.stamp) {
             Some(known) => *known,
             None => {
                 let next = self.gather(tree, paths);
-                note(&mut self.fields, at, next);
+                note(&mut self.fields, number, next);
                 next
             }
         };
@@ -216,9 +214,11 @@ impl Memo {
     }
 }
 
-fn note(known: &mut Vec<Known>, at: usize, what: Known) {
+/// Notes under a number what is known, in a list that grows with the numbers.
+pub(super) fn note<K: Clone + Default>(known: &mut Vec<K>, number: u32, what: K) {
+    let at = number as usize;
     if known.len() <= at {
-        known.resize(at + 1, Known::default());
+        known.resize(at + 1, K::default());
     }
     if let Some(slot) = known.get_mut(at) {
         *slot = what;

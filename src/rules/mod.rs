@@ -54,6 +54,7 @@ mod spare;
 mod table;
 mod taxonomy;
 mod text;
+mod texts;
 mod tree;
 mod value;
 mod wanted;

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::access::Scope;
 use super::callers::{CALLER, Callers};
 use super::compile::Node;
+use super::memo;
 
 /// What costs less, in nanoseconds, is judged each time: looking it up would be no cheaper.
 const COST_MIN: u32 = 20;
@@ -108,14 +109,8 @@ impl Judged {
     }
 
     fn note(&self, number: u32, holds: bool) {
-        let mut known = self.known.borrow_mut();
-        let at = number as usize;
-        if known.len() <= at {
-            known.resize(at + 1, 0);
-        }
-        if let Some(slot) = known.get_mut(at) {
-            *slot = self.stamp.get() << 1 | u64::from(holds);
-        }
+        let noted = self.stamp.get() << 1 | u64::from(holds);
+        memo::note(&mut self.known.borrow_mut(), number, noted);
     }
 }
 

@@ -10,7 +10,7 @@
 
 use super::key::{Key, Source};
 use crate::event::{Event, Field};
-use crate::rules::table::{hash, same};
+use crate::rules::texts::{self, Texts};
 
 /// How many kinds of events are remembered. One displaces another in its place.
 const PLACES: usize = 1_024;
@@ -102,13 +102,9 @@ pub(super) struct Alike {
 
 #[derive(Debug, Clone, Default)]
 struct Known {
-    /// Whether there is anything.
-    filled: bool,
     there: u64,
-    /// How long each text is; that of a field that is missing is empty. Here, because it is looked at first.
-    lengths: [u16; REPEATING.len()],
-    /// The texts end to end.
-    texts: Vec<u8>,
+    /// That of a field that is missing is empty.
+    texts: Texts<{ REPEATING.len() }>,
     /// The rules, and after so many of them the branches.
     answer: Vec<u32>,
     rules: usize,
@@ -125,12 +121,8 @@ impl Alike {
         if self.places.is_empty() {
             self.places.resize(PLACES, Known::default());
         }
-        const TURN: u32 = 5;
         let there = features.there(event);
-        let mixed = |sum: u64, text: &[u8]| sum.rotate_left(TURN) ^ hash(text);
-        let sum = features.texts(event).fold(there, mixed);
-        #[expect(clippy::cast_possible_truncation, reason = "it is less than PLACES")]
-        let place = ((sum ^ (sum >> 32)) % PLACES as u64) as usize;
+        let place = texts::place(there, features.texts(event), PLACES);
         (place, self.places.get(place).is_some_and(|it| it.fits(there, features.texts(event))))
     }
 
@@ -151,19 +143,13 @@ impl Alike {
         (rules, open): (&[u32], &[u32]),
     ) {
         let Some(known) = self.places.get_mut(place) else { return };
-        known.filled = false;
         known.texts.clear();
         known.answer.clear();
         let bytes: usize = features.texts(event).map(<[u8]>::len).sum();
         if bytes > TEXT_BYTES_MAX || rules.len() + open.len() > ANSWER_MAX {
             return;
         }
-        for (text, length) in features.texts(event).zip(&mut known.lengths) {
-            known.texts.extend_from_slice(text);
-            // It is at most `TEXT_BYTES_MAX`.
-            *length = u16::try_from(text.len()).unwrap_or(u16::MAX);
-        }
-        known.filled = true;
+        known.texts.become_those(features.texts(event));
         known.there = features.there(event);
         known.answer.extend_from_slice(rules);
         known.answer.extend_from_slice(open);
@@ -174,17 +160,7 @@ impl Alike {
 impl Known {
     #[inline]
     fn fits<'e>(&self, there: u64, texts: impl Iterator<Item = &'e [u8]>) -> bool {
-        if !self.filled || self.there != there {
-            return false;
-        }
-        let mut rest = &*self.texts;
-        texts.zip(&self.lengths).all(|(text, length)| {
-            let Some((known, after)) = rest.split_at_checked(usize::from(*length)) else {
-                return false;
-            };
-            rest = after;
-            same(known, text)
-        })
+        self.there == there && self.texts.are(texts)
     }
 }
 

@@ -129,7 +129,7 @@ impl Asked {
             Known::Number(number) => vec![number.to_string().into()],
             _ => Vec::new(),
         };
-        let alone = Alone::new(field, known);
+        let alone = if self.tests(field) { Alone::new(field, known) } else { None };
         let event = alone.as_ref().map(Alone::event);
         let scratch = Scratch::default();
         let context = event.as_ref().map(|it| Context::new(it, &scratch));

@@ -389,6 +389,15 @@ mod tests {
         Width { workers, lane_chunks_max: 2, ..Width::default() }
     }
 
+    /// All that comes out, in order.
+    fn everything<D>(exit: &mut Exit<D>) -> Vec<D> {
+        let next = || match exit.next(Duration::from_secs(60)) {
+            Received::Done(done) => Some(done),
+            _ => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
     fn at(start: u64) -> Chunk {
         Chunk { start, bytes: Vec::new(), framing: Framing::Lines }
     }
@@ -408,13 +417,7 @@ mod tests {
                 (0..start * 7919 % 500).fold(start, |it, _| std::hint::black_box(it))
             }
         };
-        let out = run(width(4), &rules(), enter, make, |exit| {
-            let mut out = Vec::new();
-            while let Received::Done(start) = exit.next(Duration::from_secs(60)) {
-                out.push(start);
-            }
-            out
-        });
+        let out = run(width(4), &rules(), enter, make, everything);
         assert_eq!(out, (0..500).collect::<Vec<_>>());
     }
 
@@ -462,19 +465,7 @@ mod tests {
                 assert!(entrance.put(&stream, at(start)));
             }
         };
-        let out = run(
-            width,
-            &rules(),
-            enter,
-            || |job: Job| job.index,
-            |exit| {
-                let mut out = Vec::new();
-                while let Received::Done(index) = exit.next(Duration::from_secs(60)) {
-                    out.push(index);
-                }
-                out
-            },
-        );
+        let out = run(width, &rules(), enter, || |job: Job| job.index, everything);
         assert_eq!(out, (0..20).collect::<Vec<_>>());
     }
 
@@ -519,13 +510,7 @@ mod tests {
                 lines.chunk.start
             }
         };
-        let out = run(width(1), &rules(), enter, make, |exit| {
-            let mut out = Vec::new();
-            while let Received::Done(start) = exit.next(Duration::from_secs(60)) {
-                out.push(start);
-            }
-            out
-        });
+        let out = run(width(1), &rules(), enter, make, everything);
         assert_eq!(out, (0..out.len() as u64).collect::<Vec<_>>());
         assert!(out.len() >= 3);
     }

@@ -566,26 +566,20 @@ impl Follower<'_> {
         let Some(first) = state.live.as_ref().map(|it| it.first.clone()) else { return Ok(()) };
         let now = self.now();
         let wrong = match (state.tail.is_missing(), state.tail.is_unlinked()) {
-            // Not at once: the file may have been rotated and compressed, and its successor be under way
-            // to the same. What becomes of it is told when the next file has the path.
-            (true, true) if now.saturating_sub(*state.missing.get_or_insert(now)) < MISSING_MAX => {
-                return Ok(());
-            }
-            (true, true) => Wrong::Unlinked,
             (false, true) if !state.tail.is_replaced().map_err(|it| self.failed(it))? => {
                 Wrong::MountedAlone
             }
-            (true, false) => {
+            (true, unlinked) => {
+                // Not at once: a rotation may be under way, and the open file, if it has no name left, may be
+                // one that was compressed. What became of it is told when the next file has the path.
                 let since = *state.missing.get_or_insert(now);
-                let listed = state.backlog.list().map_err(|it| self.failed(it))?;
-                let ours = state.tail.place_of_open();
-                let named = |it: &Rotated| {
-                    ours.zip(it.place).is_some_and(|(ours, it)| ours.is_same_file(&it))
-                };
-                if now.saturating_sub(since) < MISSING_MAX || listed.iter().any(named) {
+                if now.saturating_sub(since) < MISSING_MAX {
                     return Ok(());
                 }
-                Wrong::MovedAway
+                if !unlinked && self.is_listed(state)? {
+                    return Ok(());
+                }
+                if unlinked { Wrong::Unlinked } else { Wrong::MovedAway }
             }
             _ => {
                 state.missing = None;
@@ -594,6 +588,15 @@ impl Follower<'_> {
         };
         self.tell(state, 0, &wrong, &[first.as_bytes()]);
         Ok(())
+    }
+
+    /// Whether the open file is among the rotated ones.
+    fn is_listed(&self, state: &mut State) -> Result<bool, ResumeError> {
+        let listed = state.backlog.list().map_err(|it| self.failed(it))?;
+        let ours = state.tail.place_of_open();
+        let named =
+            |it: &Rotated| ours.zip(it.place).is_some_and(|(ours, it)| ours.is_same_file(&it));
+        Ok(listed.iter().any(named))
     }
 
     fn begin_rotated(&self, state: &mut State, file: Rotated) -> Result<Advance, ResumeError> {
